@@ -1,0 +1,44 @@
+# run    trains a small CNN on handwritten digits and writes its curves, predictions and model to demo/
+# test   runs the whole test suite; ARGS="tests/layers -k dense" narrows it
+# check  runs the linters, the type checker and the architecture checks
+# bench  runs the benchmarks; each prints a table and writes it to benchmarks/results/
+# Each target sets up .venv by itself, once per change of pyproject.toml or constraints.txt.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: run test check format bench clean
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+ARGS ?=
+
+run: .venv/.has-plot
+	$(BIN)/lamina demo --out demo $(ARGS)
+
+test: .venv/.has-check
+	KERAS_BACKEND=torch OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+check: .venv/.has-check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+	PYTHONPATH=src $(BIN)/lint-imports --no-cache
+	$(BIN)/python tools/check_style.py
+
+format: .venv/.has-check
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/.has-bench
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean:
+	rm -rf .venv demo .pytest_cache .ruff_cache .import_linter_cache
+
+# torch goes in first, at its pinned version, so that no later package can pull in another build of it.
+.venv/.has-%: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$*]'
+	touch $@

@@ -1,0 +1,67 @@
+"""Settings of the whole process: default float, fuzz factor, data layout. Spelled as Keras spells them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lamina.core.errors import ArgumentError
+
+_FLOATS = ("bfloat16", "float16", "float32", "float64")
+_FORMATS = ("channels_last", "channels_first")
+
+
+@dataclass
+class _Settings:
+    floatx: str = "float32"
+    epsilon: float = 1e-7
+    image_data_format: str = "channels_last"
+
+
+_settings = _Settings()
+
+
+def floatx() -> str:
+    """The default float dtype, "float32" unless set_floatx changed it.
+
+    Example:
+        >>> floatx()
+        'float32'
+    """
+    return _settings.floatx
+
+
+def set_floatx(value: str) -> None:
+    """Set the default float dtype: one of "bfloat16", "float16", "float32", "float64"."""
+    if value not in _FLOATS:
+        raise ArgumentError("Unknown default float dtype.", where="value", expected=_FLOATS, received=repr(value))
+    _settings.floatx = str(value)
+
+
+def epsilon() -> float:
+    """The small number that keeps divisions and logarithms finite, 1e-7 by default."""
+    return _settings.epsilon
+
+
+def set_epsilon(value: float) -> None:
+    """Set the small number returned by `epsilon()`."""
+    _settings.epsilon = float(value)
+
+
+def image_data_format() -> str:
+    """The default image layout: "channels_last" or "channels_first"."""
+    return _settings.image_data_format
+
+
+def set_image_data_format(data_format: str) -> None:
+    """Set the default image layout: "channels_last" or "channels_first"."""
+    _settings.image_data_format = standardize_data_format(data_format)
+
+
+def standardize_data_format(data_format: str | None) -> str:
+    """The layout named, or the default one for None; any other value is an error."""
+    if data_format is None:
+        return _settings.image_data_format
+    lowered = str(data_format).lower()
+    if lowered not in _FORMATS:
+        raise ArgumentError("Unknown data_format.", where="data_format", expected=_FORMATS, received=repr(data_format))
+    return lowered

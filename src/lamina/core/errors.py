@@ -1,0 +1,148 @@
+"""The one exception hierarchy: every error says what is wrong, where, what was expected, and the likely fix."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import sys
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class LaminaError(Exception):
+    """Base of all errors that lamina raises on purpose.
+
+    Args:
+        what: one sentence naming the fault.
+        where: the layer, argument or file concerned.
+        expected: what would have been right.
+        received: what was there instead.
+        fix: the change that most likely helps.
+
+    Example:
+        >>> str(ShapeError("The kernel does not fit.", where="layer 'dense'", expected=(3, 4), received=(4, 3)))
+        "The kernel does not fit.\\n  where: layer 'dense'\\n  expected: (3, 4)\\n  received: (4, 3)"
+    """
+
+    def __init__(
+        self,
+        what: str = "",
+        *,
+        where: object = None,
+        expected: object = None,
+        received: object = None,
+        fix: str | None = None,
+    ) -> None:
+        self.what, self.where, self.expected, self.received, self.fix = what, where, expected, received, fix
+        details = {"where": where, "expected": expected, "received": received, "fix": fix}
+        lines = [what, *(f"  {label}: {value}" for label, value in details.items() if value is not None)]
+        super().__init__("\n".join(lines))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(cls: type[LaminaError], args: tuple[Any, ...], state: dict[str, Any]) -> LaminaError:
+    """An error as it was before pickling; its message is already put together."""
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class ArgumentError(LaminaError, ValueError):
+    """An argument has a value that cannot be used."""
+
+
+class ArgumentTypeError(LaminaError, TypeError):
+    """An argument has a type that cannot be used."""
+
+
+class UnknownNameError(ArgumentError):
+    """A name (of a loss, an optimizer, a layer, ...) stands for nothing known."""
+
+
+class ShapeError(LaminaError, ValueError):
+    """Shapes do not fit each other or the layer."""
+
+
+class DTypeError(LaminaError, TypeError):
+    """A dtype is unknown or does not fit."""
+
+
+class StateError(LaminaError, ValueError):
+    """Something is used before it is ready: a model not built, not compiled, not fitted."""
+
+
+class DataError(LaminaError, ValueError):
+    """The data given to a model cannot be used."""
+
+
+class FileError(LaminaError, ValueError):
+    """A file is refused or cannot be read."""
+
+
+class DownloadError(LaminaError, OSError):
+    """A download failed."""
+
+
+class MissingPackageError(LaminaError, ImportError):
+    """An optional package is needed and not installed."""
+
+
+def nearest(name: str, options: Iterable[str]) -> str:
+    """A hint such as ' Did you mean "adam"?', or '' when nothing is close.
+
+    Example:
+        >>> nearest("adm", ["adam", "sgd"])
+        ' Did you mean "adam"?'
+    """
+    by_lower = {option.lower(): option for option in options}
+    close = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.6)
+    return f' Did you mean "{by_lower[close[0]]}"?' if close else ""
+
+
+def listing(options: Iterable[str], limit: int = 12) -> str:
+    """Names joined for an error message, cut after `limit`."""
+    names = sorted(options)
+    return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")
+
+
+_said: set[str] = set()
+
+
+def say_once(message: str) -> None:
+    """Print one line on stderr, the first time this message is given in the process."""
+    if message not in _said:
+        _said.add(message)
+        print(f"lamina: {message}", file=sys.stderr)
+
+
+def warn_once(message: str, category: type[Warning] = UserWarning, stacklevel: int = 3) -> None:
+    """Issue a warning the first time this message is given in the process."""
+    if message not in _said:
+        _said.add(message)
+        warnings.warn(message, category, stacklevel=stacklevel)
+
+
+def deprecated(replacement: str, removal: str = "2.0") -> Callable[[_F], _F]:
+    """Mark a function as old: its first call prints one line naming what replaces it and when it goes.
+
+    Example:
+        >>> @deprecated("new_sum()")
+        ... def old_sum(x):
+        ...     return sum(x)
+    """
+
+    def decorate(function: _F) -> _F:
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            say_once(f"{function.__qualname__} is deprecated, use {replacement}; it goes in version {removal}.")
+            return function(*args, **kwargs)
+
+        return wrapper  # type: ignore[return-value]
+
+    return decorate

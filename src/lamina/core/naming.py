@@ -1,0 +1,37 @@
+"""Names given to objects that were not named: dense, dense_1, ..."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+_used: Counter[str] = Counter()
+
+
+def to_snake_case(name: str) -> str:
+    """A class name as a snake_case one.
+
+    Example:
+        >>> to_snake_case("Conv2DTranspose"), to_snake_case("LSTM"), to_snake_case("MaxPooling2D")
+        ('conv2d_transpose', 'lstm', 'max_pooling2d')
+    """
+    name = re.sub(r"\W+", "", name)
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def uniquify(name: str) -> str:
+    """The name itself when first asked for, then name_1, name_2, ..."""
+    count = _used[name]
+    _used[name] += 1
+    return f"{name}_{count}" if count else name
+
+
+def auto_name(prefix: str) -> str:
+    """A fresh name for an object of this class or prefix."""
+    return uniquify(to_snake_case(prefix))
+
+
+def reset_names() -> None:
+    """Start counting names anew."""
+    _used.clear()

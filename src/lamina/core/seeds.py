@@ -1,0 +1,85 @@
+"""Random numbers: one seed for everything, and generators with a state of their own."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+
+from lamina.core.capture import Captured
+from lamina.core.errors import ArgumentError
+from lamina.core.naming import auto_name
+from lamina.core.registry import builtin
+from lamina.core.variable import Variable
+
+_source = random.Random()
+
+
+def set_random_seed(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's generators, and every seed that lamina draws from now on.
+
+    Args:
+        seed: an integer of 32 bits.
+
+    Example:
+        >>> set_random_seed(7)
+    """
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+        raise ArgumentError("A seed is an integer.", where="seed", expected="int", received=repr(seed))
+    seed = int(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    _source.seed(seed)
+
+
+def draw_seed() -> int:
+    """A fresh seed, repeatable after `set_random_seed`."""
+    return _source.getrandbits(31)
+
+
+@builtin("keras.random")
+class SeedGenerator(Captured):
+    """A stream of seeds that survives saving: each `next()` gives a new one.
+
+    Args:
+        seed: an integer, or None to draw one.
+        name: its name.
+
+    Example:
+        >>> SeedGenerator(3).next().tolist() == SeedGenerator(3).next().tolist()
+        True
+
+    Source: https://keras.io/api/random/seed_generator/
+    """
+
+    def __init__(self, seed: int | None = None, name: str | None = None, **kwargs: Any) -> None:
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer))):
+            raise ArgumentError("A seed is an integer.", where="seed", expected="int or None", received=repr(seed))
+        self.name = name or auto_name("seed_generator")
+        self.seed = draw_seed() if seed is None else int(seed)
+        self.state = Variable(
+            torch.tensor([self.seed % 2**63, 0]), dtype="int64", trainable=False, name="seed_generator_state"
+        )
+
+    def next(self, ordered: bool = True) -> torch.Tensor:
+        """The present seed (two int64 numbers); the state moves on by one."""
+        value = self.state.detach().clone()
+        self.state.data[1] += 1
+        return value
+
+    def generator(self, device: torch.device | str = "cpu") -> torch.Generator:
+        """A torch.Generator seeded with the next seed."""
+        base, count = self.next().tolist()
+        return torch.Generator(device=device).manual_seed((base * 0x9E3779B97F4A7C15 + count) % 2**63)
+
+
+def random_generator(seed: int | SeedGenerator | None, device: torch.device | str = "cpu") -> torch.Generator | None:
+    """The torch.Generator to draw from: None (torch's default one) for None, a new one for an int."""
+    if seed is None:
+        return None
+    if isinstance(seed, SeedGenerator):
+        return seed.generator(device)
+    return torch.Generator(device=device).manual_seed(int(seed))

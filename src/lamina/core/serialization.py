@@ -1,0 +1,221 @@
+"""Objects to JSON-able configs and back, in the form Keras 3 uses. Loading finds objects in the registry only."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from lamina.core.dtypes import standardize_dtype
+from lamina.core.errors import ArgumentError, ArgumentTypeError, FileError, nearest
+from lamina.core.registry import (
+    builtin_name,
+    find_builtin,
+    find_custom,
+    get_registered_name,
+    is_registered,
+    known_names,
+    maybe_scope,
+)
+from lamina.core.tensors import convert_to_tensor
+
+MAX_DEPTH = 200
+
+
+def is_serialized(value: Any) -> bool:
+    """Whether a value is the config of an object."""
+    return isinstance(value, Mapping) and "class_name" in value and "config" in value
+
+
+def serialize_value(value: Any) -> Any:
+    """A constructor argument as it stands in a config: built-in functions by their plain name, objects in full."""
+    if inspect.isfunction(value) or inspect.isbuiltin(value):
+        known = builtin_name(value)
+        if known is not None:
+            return known[1]
+    return serialize_keras_object(value)
+
+
+def serialize_keras_object(obj: Any) -> Any:
+    """An object as a JSON-able value: numbers, strings, lists and dicts of them, objects as class name and config.
+
+    Raises:
+        ArgumentTypeError: the value is neither, and has no get_config.
+
+    Example:
+        >>> serialize_keras_object({"a": (1, 2), "b": np.float32(0.5)})
+        {'a': (1, 2), 'b': 0.5}
+    """
+    if obj is None or isinstance(obj, (str, bool, int, float)):
+        return obj
+    if isinstance(obj, torch.Size):
+        return tuple(int(size) for size in obj)
+    if isinstance(obj, (list, tuple)):
+        values = [serialize_value(value) for value in obj]
+        return tuple(values) if isinstance(obj, tuple) else values
+    if isinstance(obj, Mapping):
+        return {key: serialize_value(value) for key, value in obj.items()}
+    plain = _plain_value(obj)
+    return plain if plain is not None else _object_config(obj)
+
+
+def _plain_value(obj: Any) -> Any:
+    """Values that are neither containers nor objects of ours, in Keras's notation; None for all others."""
+    if isinstance(obj, (torch.dtype, np.dtype)):
+        return standardize_dtype(obj)
+    if isinstance(obj, np.generic):
+        return obj.item()
+    if isinstance(obj, bytes):
+        return {"class_name": "__bytes__", "config": {"value": obj.decode("utf-8")}}
+    if obj is Ellipsis:
+        return {"class_name": "__ellipsis__", "config": {}}
+    if isinstance(obj, slice):
+        config = {"start": obj.start, "stop": obj.stop, "step": obj.step}
+        return {"class_name": "__slice__", "config": {key: serialize_keras_object(v) for key, v in config.items()}}
+    if isinstance(obj, (torch.Tensor, np.ndarray)):
+        kind = "__tensor__" if isinstance(obj, torch.Tensor) else "__numpy__"
+        values = obj.detach().cpu().tolist() if isinstance(obj, torch.Tensor) else obj.tolist()
+        return {"class_name": kind, "config": {"value": values, "dtype": standardize_dtype(obj.dtype)}}
+    if obj.__class__.__name__ == "KerasTensor":
+        history = obj._keras_history
+        return {
+            "class_name": "__keras_tensor__",
+            "config": {
+                "shape": list(obj.shape),
+                "dtype": obj.dtype,
+                "keras_history": [history.operation.name, history.node_index, history.tensor_index],
+            },
+        }
+    return None
+
+
+def _object_config(obj: Any) -> dict[str, Any]:
+    if inspect.isfunction(obj) or inspect.isbuiltin(obj):
+        return _function_config(obj)
+    if not hasattr(obj, "get_config"):
+        raise ArgumentTypeError(
+            f"A {type(obj).__name__} cannot be put into a config.",
+            received=repr(obj)[:120],
+            fix="give its class get_config() and from_config(), and register it with register_keras_serializable",
+        )
+    cls = type(obj)
+    known = builtin_name(cls)
+    module, class_name = known or (cls.__module__, cls.__name__)
+    registered = None if known else get_registered_name(cls)
+    config: dict[str, Any] = {
+        "module": module,
+        "class_name": class_name,
+        "config": serialize_keras_object(obj.get_config()),
+        "registered_name": registered,
+    }
+    for part in ("build_config", "compile_config"):
+        getter = getattr(obj, f"get_{part}", None)
+        if getter is not None and (value := getter()) is not None:
+            config[part] = serialize_keras_object(value)
+    return config
+
+
+def _function_config(function: Any) -> dict[str, Any]:
+    if function.__name__ == "<lambda>":
+        raise ArgumentError(
+            "A lambda has no name to save it under.",
+            fix="write a named function and register it with @lamina.saving.register_keras_serializable()",
+        )
+    known = builtin_name(function)
+    module, name = known or ("builtins", function.__name__)
+    registered = get_registered_name(function) if is_registered(function) else function.__name__
+    return {"module": module, "class_name": "function", "config": name, "registered_name": registered}
+
+
+def deserialize_keras_object(
+    config: Any, custom_objects: Mapping[str, Any] | None = None, safe_mode: bool = True, **kwargs: Any
+) -> Any:
+    """The object a config describes. Classes and functions come from the registry only, never by import.
+
+    Args:
+        config: what `serialize_keras_object` gave.
+        custom_objects: further objects by name.
+        safe_mode: kept for Keras; code in a config is never run either way.
+
+    Raises:
+        FileError: the config names an unknown object, holds code, or is nested too deeply.
+
+    Example:
+        >>> deserialize_keras_object({"class_name": "__numpy__", "config": {"value": [1.0], "dtype": "float32"}})
+        array([1.], dtype=float32)
+    """
+    module_objects = kwargs.get("module_objects") or {}
+    with maybe_scope({**module_objects, **(custom_objects or {})}):
+        return _revive(config, 0)
+
+
+def _revive(config: Any, depth: int) -> Any:
+    if depth > MAX_DEPTH:
+        raise FileError("The config is nested too deeply.", expected=f"at most {MAX_DEPTH} levels")
+    if isinstance(config, (list, tuple)):
+        values = [_revive(value, depth + 1) for value in config]
+        return tuple(values) if isinstance(config, tuple) else values
+    if not isinstance(config, Mapping):
+        return config
+    if not is_serialized(config):
+        return {key: _revive(value, depth + 1) for key, value in config.items()}
+    special = _SPECIAL.get(str(config["class_name"]))
+    return special(config["config"]) if special is not None else _revive_object(config)
+
+
+def _refuse_code(config: Any) -> Any:
+    raise FileError(
+        "The file holds Python code, which is never loaded.",
+        fix="register the function with @lamina.saving.register_keras_serializable() and save the model anew, "
+        "or rebuild the model in code and use load_weights()",
+    )
+
+
+_SPECIAL: dict[str, Any] = {
+    "__numpy__": lambda config: np.array(config["value"], dtype=config["dtype"]),
+    "__tensor__": lambda config: convert_to_tensor(config["value"], dtype=config["dtype"]),
+    "__bytes__": lambda config: config["value"].encode("utf-8"),
+    "__ellipsis__": lambda config: Ellipsis,
+    "__slice__": lambda config: slice(config["start"], config["stop"], config["step"]),
+    "__tuple__": lambda config: tuple(config["value"]),
+    "__lambda__": _refuse_code,
+}
+
+
+def _revive_object(config: Mapping[str, Any]) -> Any:
+    class_name, inner = config["class_name"], config["config"]
+    if class_name == "function":
+        return find_object(config.get("module"), str(inner), config.get("registered_name"))
+    cls = find_object(config.get("module"), str(class_name), config.get("registered_name"))
+    if not inspect.isclass(cls) or not hasattr(cls, "from_config"):
+        raise FileError(
+            f'"{class_name}" is not a class that a config can make.', received=repr(cls), fix="check the saved config"
+        )
+    instance = cls.from_config(inner)
+    if config.get("build_config") is not None and hasattr(instance, "build_from_config"):
+        instance.build_from_config(config["build_config"])
+    if config.get("compile_config") is not None and hasattr(instance, "compile_from_config"):
+        instance.compile_from_config(config["compile_config"])
+    return instance
+
+
+def find_object(module: str | None, name: str, registered_name: str | None) -> Any:
+    """The class or function a config names: custom ones first, then lamina's own.
+
+    Raises:
+        FileError: nothing of that name is registered.
+    """
+    found = find_custom(registered_name, name)
+    if found is None:
+        found = find_builtin(module, name)
+    if found is None:
+        wanted = registered_name or name
+        raise FileError(
+            f'The config names "{wanted}", which is not registered.{nearest(name, known_names())}',
+            where=f"module {module!r}" if module else None,
+            fix="pass it in custom_objects={...}, or put @lamina.saving.register_keras_serializable() on it",
+        )
+    return found

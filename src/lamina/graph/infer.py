@@ -1,0 +1,106 @@
+"""Shapes and dtypes of results that are not there yet, found by running the function itself on tensors without data.
+
+Each unknown dimension gets a stand-in size; the function runs twice, with two different stand-ins, and whatever differs
+between the two results is unknown too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+
+from lamina.core import scopes, tree
+from lamina.core.dtypes import standardize_dtype, torch_dtype
+from lamina.core.errors import LaminaError, ShapeError
+from lamina.graph.tensor import KerasTensor
+
+# Two sizes that real code hardly ever names, both divisible by 2 ** 7, so that repeated halving works.
+STAND_INS = (128 * 61, 128 * 67)
+
+
+def infer(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], where: str) -> Any:
+    """The result of `function` on symbolic tensors, as symbolic tensors.
+
+    Args:
+        function: what would be called with real tensors.
+        args: positional arguments, symbolic tensors anywhere among them.
+        kwargs: keyword arguments likewise.
+        where: the layer or op, for errors.
+
+    Returns:
+        The function's result with every tensor replaced by a KerasTensor.
+
+    Raises:
+        ShapeError: the function fails on tensors of these shapes.
+
+    Example:
+        >>> infer(torch.add, (KerasTensor((None, 3)), 1.0), {}, "add").shape
+        (None, 3)
+    """
+    symbolic = [leaf for leaf in tree.flatten((args, kwargs)) if isinstance(leaf, KerasTensor)]
+    has_unknown = any(None in tensor.shape for tensor in symbolic)
+    first = _run(function, args, kwargs, STAND_INS[0], symbolic, where)
+    if not has_unknown:
+        return tree.map_structure(_known, first)
+    second = _run(function, args, kwargs, STAND_INS[1], symbolic, where)
+    return tree.map_structure(_merge, first, second)
+
+
+def _run(
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    stand_in: int,
+    symbolic: list[KerasTensor],
+    where: str,
+) -> Any:
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), scopes.inferring(stand_in):
+        concrete = tree.map_structure(lambda leaf: _stand_in_tensor(leaf, stand_in), (args, kwargs))
+        try:
+            return function(*concrete[0], **concrete[1])
+        except LaminaError:
+            raise
+        except (DataDependentOutputException, DynamicOutputShapeException) as error:
+            raise ShapeError(
+                "The result's shape or the way taken depends on values, which symbolic tensors do not have.",
+                where=where,
+                received=str(error),
+                fix="put this part into the call() of a layer with compute_output_shape(), or avoid branching on values",
+            ) from error
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise ShapeError(
+                _readable(error, stand_in),
+                where=where,
+                received="inputs of shape " + ", ".join(str(tensor.shape) for tensor in symbolic),
+            ) from error
+
+
+def _readable(error: Exception, stand_in: int) -> str:
+    """The first line of an error, stand-ins shown as None."""
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__).replace(str(stand_in), "None")
+
+
+def _stand_in_tensor(leaf: Any, stand_in: int) -> Any:
+    if not isinstance(leaf, KerasTensor):
+        return leaf
+    shape = [stand_in if size is None else size for size in leaf.shape]
+    return torch.empty(shape, dtype=torch_dtype(leaf.dtype))
+
+
+def _known(result: Any) -> Any:
+    if isinstance(result, torch.Tensor):
+        return KerasTensor(tuple(result.shape), standardize_dtype(result.dtype))
+    return result
+
+
+def _merge(first: Any, second: Any) -> Any:
+    if isinstance(first, torch.Tensor):
+        sizes = [a if a == b else None for a, b in zip(first.shape, second.shape, strict=True)]
+        return KerasTensor(sizes, standardize_dtype(first.dtype))
+    if isinstance(first, int) and not isinstance(first, bool) and first != second:
+        return None
+    return first

@@ -1,0 +1,115 @@
+"""One call of a layer or op on symbolic tensors, and the table of ops that symbolic tensors call by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from lamina.core import tree
+from lamina.core.errors import ArgumentError, ShapeError
+from lamina.core.naming import auto_name
+
+
+class KerasHistory(NamedTuple):
+    """Where a symbolic tensor comes from: the operation, which of its calls, which of that call's results."""
+
+    operation: Any
+    node_index: int
+    tensor_index: int
+
+
+class Operation:
+    """A function standing in the graph where otherwise a layer stands.
+
+    Args:
+        function: what is called with the real values.
+        name: its name; the function's by default.
+        label: the name under which files know the function.
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str | None = None, label: str | None = None) -> None:
+        self.function = function
+        self.label = label or getattr(function, "__name__", type(function).__name__)
+        self.name = name or auto_name(self.label.strip("_"))
+        self._inbound_nodes: list[Node] = []
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<Operation name={self.name}>"
+
+
+class Node:
+    """A call: the operation, the arguments with symbolic tensors among them, and the symbolic results."""
+
+    def __init__(self, operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any) -> None:
+        from_leaves = [leaf for leaf in tree.flatten((args, kwargs)) if hasattr(leaf, "_keras_history")]
+        self.operation = operation
+        self.args, self.kwargs, self.outputs = args, kwargs, outputs
+        self.input_tensors = from_leaves
+        self.output_tensors = [leaf for leaf in tree.flatten(outputs) if leaf.__class__.__name__ == "KerasTensor"]
+        index = len(operation._inbound_nodes)
+        operation._inbound_nodes.append(self)
+        for position, tensor in enumerate(self.output_tensors):
+            tensor._keras_history = KerasHistory(operation, index, position)
+            tensor._node = self
+
+    @property
+    def is_input(self) -> bool:
+        """Whether this node stands for data that comes from outside."""
+        return not self.input_tensors
+
+    @property
+    def parents(self) -> list[Node]:
+        """The nodes whose results go into this one."""
+        return [node_of(tensor) for tensor in self.input_tensors]
+
+    def __repr__(self) -> str:
+        return f"<Node operation={self.operation.name}>"
+
+
+def node_of(tensor: Any) -> Node:
+    """The node a symbolic tensor comes from."""
+    return tensor._node
+
+
+OPS: dict[str, Callable[..., Any]] = {}
+
+
+def call_op(name: str, *args: Any) -> Any:
+    """Call the op of that name; its module must have been imported."""
+    if name not in OPS:
+        raise ArgumentError(f"The op {name!r} is not there.", fix="import lamina.ops")
+    return OPS[name](*args)
+
+
+# Functions whose result depends on the mode of the module that calls them: frozen into a graph, the mode would be too.
+_MODAL = frozenset({"dropout", "alpha_dropout", "feature_alpha_dropout", "dropout1d", "dropout2d", "dropout3d", "batch_norm"})
+
+
+def record_torch_function(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Record a call of a torch function on symbolic tensors."""
+    name = getattr(function, "__name__", "torch_function")
+    if name in _MODAL:
+        raise ArgumentError(
+            f"torch's {name} follows the mode of its module, which a graph cannot see.",
+            where=f"torch function {name} called on a symbolic tensor",
+            fix="use the layer of that name from lamina.layers, or wrap the module: "
+            "lamina.layers.TorchModuleWrapper(module)(x)",
+        )
+    from_graph = _recorder[0]
+    return from_graph(Operation(function), args, kwargs)
+
+
+_recorder: list[Callable[..., Any]] = []
+
+
+def connect(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any) -> Any:
+    """Put a node with these results into the graph and give the results back."""
+    if not any(leaf.__class__.__name__ == "KerasTensor" for leaf in tree.flatten(outputs)):
+        raise ShapeError(
+            "A call on symbolic tensors gave no tensor.", where=operation.name, received=repr(outputs)[:200]
+        )
+    Node(operation, args, kwargs, outputs)
+    return outputs

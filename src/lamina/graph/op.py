@@ -1,0 +1,159 @@
+"""The `@op` decorator: one plain function serves real tensors and symbolic ones."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar, cast, overload
+
+from lamina.core import tree
+from lamina.core.dtypes import standardize_dtype
+from lamina.core.errors import ShapeError
+from lamina.graph import node
+from lamina.graph.infer import infer
+from lamina.graph.tensor import KerasTensor
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@overload
+def op(function: Callable[P, R]) -> Callable[P, R]: ...
+
+
+@overload
+def op(
+    *, shape: Callable[..., Any] | None = None, symbolic: Callable[..., Any] | None = None
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+
+
+def op(
+    function: Callable[P, R] | None = None,
+    *,
+    shape: Callable[..., Any] | None = None,
+    symbolic: Callable[..., Any] | None = None,
+) -> Any:
+    """Make a function of tensors an op: on symbolic tensors its call is recorded in the graph instead.
+
+    Args:
+        function: the arithmetic, written for real tensors.
+        shape: for element-wise functions of broadcasting tensors: computes the shape of the result from the shapes
+            of the symbolic and real tensors among the arguments (`broadcast_shapes`). The dtype is still found by
+            running the function, on tensors of size one. By default the function is run on tensors without data.
+        symbolic: full override: called with the arguments, gives the symbolic result.
+
+    Example:
+        >>> import torch
+        >>> @op
+        ... def double(x):
+        ...     return x * 2
+        >>> double(torch.ones(2)), double(KerasTensor((None, 2))).shape
+        (tensor([2., 2.]), (None, 2))
+    """
+    if function is None:
+        return functools.partial(_decorate, shape=shape, symbolic=symbolic)
+    return _decorate(function)
+
+
+def _decorate(
+    function: Callable[P, R], shape: Callable[..., Any] | None = None, symbolic: Callable[..., Any] | None = None
+) -> Callable[P, R]:
+    name = function.__name__  # type: ignore[attr-defined]
+
+    def record(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        layer_name = kwargs.pop("name", None) if "name" not in function.__code__.co_varnames else None  # type: ignore[attr-defined]
+        where = f"op {name}"
+        if symbolic is not None:
+            outputs = symbolic(*args, **kwargs)
+        elif shape is not None:
+            outputs = _by_shape(function, shape, args, kwargs, where)
+        else:
+            outputs = infer(function, args, kwargs, where)
+        return node.connect(node.Operation(function, layer_name, name), args, kwargs, outputs)
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        for argument in args:
+            kind = type(argument)
+            if kind is KerasTensor or ((kind is list or kind is tuple or kind is dict) and any_symbolic(argument)):
+                return record(args, dict(kwargs))
+        if kwargs and any_symbolic(kwargs):
+            return record(args, dict(kwargs))
+        return function(*args, **kwargs)
+
+    node.OPS[name] = wrapper
+    return cast("Callable[P, R]", wrapper)
+
+
+def any_symbolic(value: Any) -> bool:
+    """Whether a symbolic tensor stands anywhere in a value."""
+    if isinstance(value, KerasTensor):
+        return True
+    if isinstance(value, (list, tuple)):
+        return any(any_symbolic(item) for item in value)
+    if isinstance(value, dict):
+        return any(any_symbolic(item) for item in value.values())
+    return False
+
+
+def _by_shape(
+    function: Callable[..., Any],
+    shape: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    where: str,
+) -> Any:
+    """Result by a shape rule; the dtype by running the function on single elements."""
+    tensors = [leaf for leaf in tree.flatten((args, kwargs)) if hasattr(leaf, "shape") and hasattr(leaf, "dtype")]
+    try:
+        sizes = shape(*[tuple(tensor.shape) for tensor in tensors])
+    except ShapeError as error:
+        raise ShapeError(error.what, where=where, received=error.received, fix=error.fix) from None
+    single = tree.map_structure(_single, (args, kwargs))
+    result = infer(function, single[0], single[1], where)
+    return tree.map_structure(lambda leaf: KerasTensor(sizes, leaf.dtype), result)
+
+
+def _single(leaf: Any) -> Any:
+    if isinstance(leaf, KerasTensor) or (hasattr(leaf, "shape") and hasattr(leaf, "dtype")):
+        return KerasTensor((), standardize_dtype(leaf.dtype))
+    return leaf
+
+
+def broadcast_shapes(*shapes: Sequence[int | None]) -> tuple[int | None, ...]:
+    """The shape that tensors of these shapes broadcast to; an unknown size gives way to any known one but 1.
+
+    Raises:
+        ShapeError: they do not broadcast.
+
+    Example:
+        >>> broadcast_shapes((None, 3), (2, None))
+        (2, 3)
+    """
+    rank = max((len(shape) for shape in shapes), default=0)
+    padded = [(1,) * (rank - len(shape)) + tuple(shape) for shape in shapes]
+    result: list[int | None] = []
+    for sizes in zip(*padded, strict=True):
+        known = {size for size in sizes if size is not None and size != 1}
+        if len(known) > 1:
+            raise ShapeError(
+                "Shapes do not broadcast: sizes must be equal, or one of them 1.",
+                received=" and ".join(str(tuple(shape)) for shape in shapes),
+            )
+        result.append(known.pop() if known else (None if None in sizes else 1))
+    return tuple(result)
+
+
+def _record(operation: node.Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    outputs = infer(operation.function, args, kwargs, f"torch function {operation.label}")
+    return node.connect(operation, args, kwargs, outputs)
+
+
+node._recorder.append(_record)
+
+
+@op
+def get_item(x: Any, key: Any) -> Any:
+    """`x[key]` as a node of the graph."""
+    return x[key]
+

@@ -1,0 +1,980 @@
+"""Layer: an `nn.Module` that finds out the shapes it needs, and knows how it was made."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import unset_fake_temporarily
+
+from lamina import constraints, initializers, regularizers
+from lamina.core import policies, scopes, tree
+from lamina.core.capture import Captured, accepts, constructor_config, is_ours, revive
+from lamina.core.dtypes import is_float, standardize_dtype, torch_dtype
+from lamina.core.errors import ArgumentError, LaminaError, ShapeError, StateError, nearest, warn_once
+from lamina.core.naming import auto_name
+from lamina.core.registry import builtin
+from lamina.core.seeds import SeedGenerator
+from lamina.core.tensors import convert_to_tensor, default_device
+from lamina.core.variable import Variable
+from lamina.graph.infer import infer
+from lamina.graph.node import Node, connect
+from lamina.graph.op import any_symbolic
+from lamina.graph.tensor import KerasTensor
+from lamina.layers.input_spec import assert_input_compatibility
+from lamina.layers.signature import build_arguments, build_parameters, call_signature, shape_of, tuples
+from lamina.layers.tracking import Holder, TrackedDict, TrackedList, items_of, trackable
+
+# Arguments of older Keras versions, or of features that lamina offers in other ways, that say nothing when they are None.
+_SILENT = frozenset({"quantization_config", "lora_rank", "lora_alpha", "weights", "ragged", "sparse"})
+
+
+class WeightSpec:
+    """What stays true of a weight when its tensor is replaced, as sharding does."""
+
+    __slots__ = ("constraint", "initializer", "name", "path", "regularizer")
+
+    def __init__(self, name: str, path: str, initializer: Any, regularizer: Any, constraint: Any) -> None:
+        self.name, self.path = name, path
+        self.initializer, self.regularizer, self.constraint = initializer, regularizer, constraint
+
+
+@builtin("keras", "Layer")
+class Layer(Captured, nn.Module):
+    """A computation with weights: write `__init__`, `build` and `call`, and use it as a Keras layer or a torch module.
+
+    `build(input_shape)` makes weights with `add_weight`, once, at the first call; `call(inputs, ...)` computes. Output
+    shapes, config, saving and dtypes follow from these. A layer begins in evaluation mode; `fit` (or `.train()`)
+    switches it, and a `call` that takes `training` is told.
+
+    Args:
+        activity_regularizer: a penalty on the outputs.
+        trainable: whether the weights learn.
+        dtype: the dtype or dtype policy.
+        autocast: whether float inputs are cast to the compute dtype.
+        name: a name, unique in a model.
+
+    Raises:
+        ArgumentError: an argument is unknown.
+
+    Example:
+        >>> class Scale(Layer):
+        ...     def build(self, input_shape):
+        ...         self.factor = self.add_weight(shape=(input_shape[-1],), initializer="ones", name="factor")
+        ...     def call(self, inputs):
+        ...         return inputs * self.factor
+        >>> Scale()(torch.full((1, 2), 3.0)).tolist()
+        [[3.0, 3.0]]
+
+    Source: https://keras.io/api/layers/base_layer/
+    """
+
+    training: bool
+    built: bool
+    _fast: tuple[torch.dtype, int] | None
+
+    def __init__(
+        self,
+        *,
+        activity_regularizer: Any = None,
+        trainable: bool = True,
+        dtype: Any = None,
+        autocast: bool = True,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        nn.Module.__init__(self)
+        self.__dict__.update(
+            training=False,
+            built=False,
+            name=str(name) if name is not None else auto_name(type(self).__name__),
+            dtype_policy=policies.get(dtype),
+            activity_regularizer=regularizers.get(activity_regularizer),
+            autocast=autocast,
+            input_spec=None,
+            supports_masking=False,
+            _trainable=bool(trainable),
+            _fast=None,
+            _building=False,
+            _inbound_nodes=[],
+            _weight_specs={},
+            _call_losses=[],
+            _losses_of=None,
+            _build_shapes=None,
+            _tracked=set(),
+        )
+        if "/" in self.name:
+            raise ArgumentError("A layer's name has no slash.", where="name", received=repr(name))
+        self._legacy_arguments(kwargs)
+        self._refresh()
+
+    def _legacy_arguments(self, kwargs: dict[str, Any]) -> None:
+        """The input shape named by a first layer, as older scripts do."""
+        shape = kwargs.pop("batch_input_shape", None) or kwargs.pop("batch_shape", None)
+        batch_size = kwargs.pop("batch_size", None)
+        input_shape = kwargs.pop("input_shape", None)
+        input_dim = kwargs.pop("input_dim", None)
+        if input_shape is None and input_dim is not None:
+            input_shape = (input_dim,)
+        if input_shape is not None:
+            input_shape = (input_shape,) if isinstance(input_shape, int) else tuple(input_shape)
+            shape = (batch_size, *input_shape)
+        self.__dict__["_batch_input_shape"] = tuple(shape) if shape is not None else None
+        for key in _SILENT & kwargs.keys():
+            if not kwargs[key]:
+                del kwargs[key]
+        if kwargs:
+            key = next(iter(kwargs))
+            known = {*_constructor_names(type(self)), "input_shape", "input_dim", "batch_input_shape"}
+            raise ArgumentError(
+                f"Unknown argument {key!r}.{nearest(key, known)}",
+                where=f"{type(self).__name__}()",
+                received=f"{key}={kwargs[key]!r}",
+            )
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "build" in cls.__dict__:
+            cls.build = _once_built(cls.__dict__["build"])
+
+    # What a subclass writes.
+
+    def build(self, *input_shapes: Any, **named_shapes: Any) -> None:
+        """Make the weights, for inputs of these shapes; by default run `call` on symbolic inputs, which builds sublayers."""
+        shapes = [tuples(shape) for shape in input_shapes]
+        if shapes and _is_shape(shapes[0]) and not all(_built(module) for module in self.children()):
+            infer(self._compute, tuple(self._symbolic(shape) for shape in shapes), {}, self._where())
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute the outputs from real tensors."""
+        raise NotImplementedError(f"The layer {type(self).__name__} has no call() method: write one.")
+
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
+        """The mask of the outputs: that of the inputs, unless a layer says otherwise."""
+        return previous_mask
+
+    def compute_output_shape(self, *args: Any, **kwargs: Any) -> Any:
+        """The shape of the outputs for inputs of a shape, found by running `call` on tensors without data."""
+        layer = self if self.built else copy.deepcopy(self)
+        symbolic = [layer._symbolic(tuples(shape)) for shape in args]
+        named = {key.removesuffix("_shape"): layer._symbolic(tuples(shape)) for key, shape in kwargs.items()}
+        outputs = layer.compute_output_spec(*symbolic, **named)
+        return tree.map_structure(lambda leaf: leaf.shape, outputs)
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        """The outputs for symbolic inputs, as symbolic tensors that are not part of a graph."""
+        self._maybe_build(args, kwargs)
+        if not is_ours(_owner(type(self), "compute_output_shape")):
+            shape = self.compute_output_shape(*build_arguments(type(self), args, kwargs).values())
+            return _symbolic_of(shape, self.compute_dtype)
+        return infer(self._compute, args, kwargs, self._where())
+
+    # The call. `forward` is the way of a layer that is built; everything else is decided in `_call_in_general`.
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What `nn.Module.__call__` runs."""
+        if len(args) == 1 and not kwargs and (fast := self._fast) is not None:
+            x = args[0]
+            if type(x) is torch.Tensor and x.dtype is fast[0] and x.ndim == fast[1] and not hasattr(x, "_keras_mask"):
+                try:
+                    return self.call(x, training=self.training) if self._takes_training else self.call(x)
+                except RuntimeError as error:
+                    self._explain(error, args)
+        return self._call_in_general(*args, **kwargs)
+
+    def _call_in_general(self, *args: Any, **kwargs: Any) -> Any:
+        training = self._explicit_training(args, kwargs)
+        if any_symbolic(args) or (kwargs and any_symbolic(kwargs)):
+            return self._call_symbolically(args, kwargs)
+        if training is None or bool(training) == self.training:
+            return self._compute(*args, **kwargs)
+        with _mode(self, bool(training)):
+            return self._compute(*args, **kwargs)
+
+    def _call_symbolically(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Record the call as a node of the graph."""
+        self._maybe_build(args, kwargs)
+        self._check_inputs(args, kwargs)
+        return connect(self, args, kwargs, self.compute_output_spec(*args, **kwargs))
+
+    def _compute(self, *args: Any, **kwargs: Any) -> Any:
+        """One call on real tensors (or tensors without data) with all that may surround it."""
+        cls = type(self)
+        signature = call_signature(cls)
+        device = self._device()
+        args = tuple(self._convert(arg, device) for arg in args)
+        kwargs = {key: self._convert(value, device) for key, value in kwargs.items() if key != "training"} | {
+            key: value for key, value in kwargs.items() if key == "training"
+        }
+        with scopes.entry(), scopes.name_scope(self.name, caller=self):
+            self._forget_losses()
+            self._maybe_build(args, kwargs)
+            self._check_inputs(args, kwargs)
+            masks = self._masks_of(args, kwargs)
+            if signature.training and kwargs.get("training") is None and "training" not in _positional(signature, args):
+                kwargs["training"] = self.training
+            elif not signature.training:
+                kwargs.pop("training", None)
+            self._pass_masks(signature, args, kwargs, masks)
+            try:
+                with self._autocast(device):
+                    outputs = self.call(*args, **kwargs)
+            except RuntimeError as error:
+                self._explain(error, args)
+                raise
+            outputs = self._finish(outputs, args, masks)
+        self._learn_fast_way(args, kwargs, signature)
+        return outputs
+
+    def _convert(self, value: Any, device: torch.device) -> Any:
+        """An argument as the layer wants it: arrays as tensors, floats in the compute dtype."""
+        if isinstance(value, torch.Tensor):
+            return self._cast_input(value)
+        if isinstance(value, (list, tuple, dict)):
+            return tree.map_structure(lambda leaf: self._convert_leaf(leaf, device), value)
+        return self._convert_leaf(value, device)
+
+    def _convert_leaf(self, value: Any, device: torch.device) -> Any:
+        if isinstance(value, torch.Tensor):
+            return self._cast_input(value)
+        if hasattr(value, "__array__") and not isinstance(value, KerasTensor) and _numeric(value):
+            return self._cast_input(convert_to_tensor(value, device=device))
+        return value
+
+    def _cast_input(self, x: torch.Tensor) -> torch.Tensor:
+        if self.autocast and x.is_floating_point() and x.dtype is not self._compute_dtype:
+            cast = x.to(self._compute_dtype)
+            if hasattr(x, "_keras_mask"):
+                cast._keras_mask = x._keras_mask  # type: ignore[attr-defined]
+            return cast
+        return x
+
+    def cast(self, x: torch.Tensor) -> torch.Tensor:
+        """A tensor in the layer's compute dtype."""
+        return x if x.dtype is self._compute_dtype else x.to(self._compute_dtype)
+
+    def _autocast(self, device: torch.device) -> Any:
+        if not self._mixed:
+            return contextlib.nullcontext()
+        return torch.autocast(device.type, dtype=self._compute_dtype)
+
+    def _explicit_training(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The `training` argument of this call, or None."""
+        if "training" in kwargs:
+            return kwargs["training"]
+        signature = call_signature(type(self))
+        if signature.training and len(args) > signature.names.index("training"):
+            return args[signature.names.index("training")]
+        return None
+
+    def _check_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self.input_spec is not None:
+            first = args[0] if args else next(iter(kwargs.values()), None)
+            assert_input_compatibility(self.input_spec, first, self._where())
+
+    def _finish(self, outputs: Any, args: tuple[Any, ...], masks: Any) -> Any:
+        """Casting, masks and penalties after the call."""
+        if self._mixed:
+            outputs = tree.map_structure(lambda x: self.cast(x) if _is_float_tensor(x) else x, outputs)
+        if self.activity_regularizer is not None:
+            for output in tree.flatten(outputs):
+                if _is_float_tensor(output):
+                    self.add_loss(self.activity_regularizer(output) / output.shape[0])
+        if self.supports_masking:
+            _attach_masks(outputs, self.compute_mask(args[0] if args else None, masks))
+        elif masks is not None and _loses_masks(outputs, masks):
+            warn_once(
+                f"Layer '{self.name}' ({type(self).__name__}) was given a masked input, but does not support masking "
+                "and drops the mask. Set `self.supports_masking = True` in it if the mask still holds for its output."
+            )
+        return outputs
+
+    def _masks_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The masks that travel with the first argument, in its structure, or None."""
+        first = args[0] if args else next(iter(kwargs.values()), None)
+        if isinstance(first, torch.Tensor):
+            return getattr(first, "_keras_mask", None)
+        masks = tree.map_structure(lambda leaf: getattr(leaf, "_keras_mask", None), first)
+        return masks if any(mask is not None for mask in tree.flatten(masks)) else None
+
+    def _pass_masks(self, signature: Any, args: tuple[Any, ...], kwargs: dict[str, Any], masks: Any) -> None:
+        """Give `call` the masks it asks for."""
+        positional = _positional(signature, args)
+        if signature.mask and kwargs.get("mask") is None and "mask" not in positional and masks is not None:
+            kwargs["mask"] = masks
+        for name in signature.masks:
+            value = {**positional, **kwargs}.get(name.removesuffix("_mask"))
+            if kwargs.get(name) is None and name not in positional and hasattr(value, "_keras_mask"):
+                kwargs[name] = value._keras_mask  # type: ignore[union-attr]
+
+    def _learn_fast_way(self, args: tuple[Any, ...], kwargs: dict[str, Any], signature: Any) -> None:
+        """From now on, calls like this one go straight from `forward` to `call`, where nothing surrounds it."""
+        if self._fast is not None or not self.built or len(args) != 1 or type(args[0]) is not torch.Tensor:
+            return
+        plain = (
+            not self._mixed
+            and self.activity_regularizer is None
+            and not self._call_losses
+            and _owner(type(self), "compute_mask") is Layer
+            and set(kwargs) <= {"training"}
+            and not hasattr(args[0], "_keras_mask")
+            and all(_built(module) for module in self.modules())
+        )
+        if plain:
+            self.__dict__["_takes_training"] = signature.training
+            self.__dict__["_fast"] = (args[0].dtype, args[0].ndim)
+
+    def _explain(self, error: RuntimeError, args: tuple[Any, ...]) -> None:
+        """Raise the error the inputs deserve when torch has failed on them; else say in which layer it happened."""
+        if isinstance(error, LaminaError):
+            raise error
+        self._check_inputs(args, {})
+        shapes = ", ".join(str(shape_of(arg)) for arg in args)
+        note = f"in {self._where()}, called on inputs of shape {shapes}"
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
+        raise error
+
+    # Building.
+
+    def _maybe_build(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self.built:
+            return
+        if _owner(type(self), "build") is Layer:
+            self.__dict__["_build_shapes"] = _without_training(build_arguments(type(self), args, kwargs))
+            self.built = True
+            return
+        shapes = build_arguments(type(self), args, kwargs)
+        self.build(**shapes)
+
+    def _symbolic(self, shape: Any) -> Any:
+        return _symbolic_of(shape, self._input_dtype())
+
+    def _input_dtype(self) -> str:
+        """The dtype of inputs when only their shape is known."""
+        return self.compute_dtype
+
+    def get_build_config(self) -> dict[str, Any] | None:
+        """The shapes the layer was built with, or None."""
+        shapes = self._build_shapes
+        if not shapes:
+            return None
+        if len(shapes) == 1:
+            return {"input_shape": next(iter(shapes.values()))}
+        return {"shapes_dict": dict(shapes)}
+
+    def build_from_config(self, config: Mapping[str, Any]) -> None:
+        """Build with the shapes that `get_build_config` gave."""
+        if not config or self.built:
+            return
+        if config.get("input_shape") is not None:
+            shape = tuples(config["input_shape"])
+            wanted = build_parameters(type(self))
+            self.build(**{wanted[0]: shape}) if wanted else self.build(shape)
+        elif "shapes_dict" in config:
+            self.build(**{key: tuples(shape) for key, shape in config["shapes_dict"].items()})
+        self.built = True
+
+    # Weights.
+
+    def add_weight(
+        self,
+        shape: Sequence[int] | int | None = None,
+        initializer: Any = None,
+        dtype: Any = None,
+        trainable: bool = True,
+        autocast: bool = True,
+        regularizer: Any = None,
+        constraint: Any = None,
+        aggregation: str = "none",
+        overwrite_with_gradient: bool = False,
+        name: str | None = None,
+        layout: tuple[int, ...] | None = None,
+    ) -> Variable:
+        """Make a weight, or with trainable=False a piece of state.
+
+        Args:
+            shape: its shape; () for a scalar.
+            initializer: how it begins: a name, an initializer, or a function of (shape, dtype).
+            dtype: its dtype; the layer's variable dtype by default.
+            trainable: whether it learns.
+            autocast: kept for Keras.
+            regularizer: a penalty on it.
+            constraint: a function that projects it back after each update.
+            aggregation: kept for Keras.
+            overwrite_with_gradient: the optimizer replaces the value by the gradient.
+            name: its name.
+            layout: axes that permute it to the weight torch wants, which will be channels-last in memory.
+
+        Returns:
+            The variable; keep it as an attribute.
+
+        Raises:
+            ShapeError: a size is not known.
+        """
+        if isinstance(shape, str):
+            shape, name = None if name is None else name, shape  # type: ignore[assignment]
+        shape = (shape,) if isinstance(shape, int) else tuple(shape or ())
+        if any(size is None for size in shape):
+            raise ShapeError(
+                "A weight's shape must be known in full.",
+                where=f"{self._where()}, weight '{name}'",
+                received=shape,
+                fix="give the input a known size on the axis the weight depends on",
+            )
+        standardized = standardize_dtype(dtype or self.variable_dtype)
+        if initializer is None:
+            initializer = "glorot_uniform" if is_float(standardized) else "zeros"
+        initializer = initializers.get(initializer)
+        with torch.no_grad(), unset_fake_temporarily(), scopes.name_scope(self.name, caller=self):
+            value = convert_to_tensor(initializer(shape, dtype=standardized), standardized, default_device())
+            if layout is not None:
+                value = _channels_last(value, layout)
+            variable = Variable._wrap(value, trainable=trainable, name=name or auto_name("variable"))
+        variable.regularizer, variable.constraint = regularizers.get(regularizer), constraints.get(constraint)
+        variable.aggregation, variable.autocast = aggregation, autocast
+        variable.overwrite_with_gradient = overwrite_with_gradient
+        key = _free_key(self, variable.name)
+        (self._parameters if variable.trainable else self._buffers)[key] = variable
+        self._weight_specs[key] = WeightSpec(
+            variable.name, variable.path, initializer, variable.regularizer, variable.constraint
+        )
+        if not self._trainable:
+            variable.requires_grad_(False)
+        return variable
+
+    def add_loss(self, loss: Any) -> None:
+        """Add a scalar (or several) to what training minimises; call it inside `call`."""
+        self.__dict__["_fast"] = None
+        self._forget_losses()
+        self.__dict__["_losses_of"] = scopes.current_entry()
+        for value in tree.flatten(loss):
+            self._call_losses.append(convert_to_tensor(value))
+
+    def _forget_losses(self) -> None:
+        """Drop the losses of an earlier outermost call."""
+        if self._call_losses and self._losses_of is not scopes.current_entry():
+            self.__dict__["_call_losses"] = []
+
+    @property
+    def losses(self) -> list[torch.Tensor]:
+        """The losses added in the latest call, and the penalties on the weights."""
+        return self._collect_losses(self._flatten_layers())
+
+    def _collect_losses(self, layers: Sequence[Layer]) -> list[torch.Tensor]:
+        added = [loss for layer in layers for loss in layer._call_losses]
+        penalties = []
+        for layer in layers:
+            for key, spec in layer._weight_specs.items():
+                weight = layer._parameters.get(key)
+                if spec.regularizer is not None and weight is not None and weight.requires_grad:
+                    penalties.append(spec.regularizer(weight))
+        return added + penalties
+
+    def _flatten_layers(self, include_self: bool = True) -> list[Layer]:
+        layers = [module for module in self.modules() if isinstance(module, Layer)]
+        return layers if include_self else layers[1:]
+
+    def _walk_weights(self) -> Iterator[tuple[torch.Tensor, bool]]:
+        """Each weight once, with whether it is a parameter: a layer's own before those of its sublayers."""
+        seen: set[int] = set()
+        for module in self.modules():
+            for table, is_parameter in ((module._parameters, True), (module._buffers, False)):
+                for weight in table.values():
+                    if weight is not None and id(weight) not in seen:
+                        seen.add(id(weight))
+                        yield weight, is_parameter
+
+    @property
+    def weights(self) -> list[Any]:
+        """All weights and state, each once."""
+        return [weight for weight, _ in self._walk_weights()]
+
+    @property
+    def trainable_weights(self) -> list[Any]:
+        """The weights that learn."""
+        return [weight for weight, is_parameter in self._walk_weights() if is_parameter and weight.requires_grad]
+
+    @property
+    def non_trainable_weights(self) -> list[Any]:
+        """The weights that do not learn, and state."""
+        return [weight for weight, is_parameter in self._walk_weights() if not (is_parameter and weight.requires_grad)]
+
+    @property
+    def variables(self) -> list[Any]:
+        """All weights and state, those of random generators included."""
+        return self.weights + self._seed_states()
+
+    @property
+    def trainable_variables(self) -> list[Any]:
+        """The variables that learn."""
+        return self.trainable_weights
+
+    @property
+    def non_trainable_variables(self) -> list[Any]:
+        """The variables that do not learn."""
+        return self.non_trainable_weights + self._seed_states()
+
+    def _seed_states(self) -> list[Variable]:
+        generators = [v for m in self.modules() for v in vars(m).values() if isinstance(v, SeedGenerator)]
+        return [generator.state for generator in dict.fromkeys(generators)]
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the layer learns; setting it reaches all sublayers."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        value = bool(value)
+        for module in self.modules():
+            if isinstance(module, Layer):
+                module.__dict__["_trainable"] = value
+            for weight in module._parameters.values():
+                if weight is not None and weight.is_floating_point():
+                    weight.requires_grad_(value)
+
+    def get_weights(self) -> list[np.ndarray]:
+        """The values of all weights as NumPy arrays."""
+        return [_array(weight) for weight in self.weights]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Set all weights from arrays in the order of `get_weights`.
+
+        Raises:
+            ArgumentError: the number of arrays is wrong.
+            ShapeError: an array has the wrong shape; nothing is changed.
+        """
+        variables = self.weights
+        if len(variables) != len(weights):
+            raise ArgumentError(
+                "The number of arrays differs from the number of weights.",
+                where=self._where(),
+                expected=f"{len(variables)} arrays",
+                received=len(weights),
+                fix=None if variables else "build the layer first, by calling it or with build(input_shape)",
+            )
+        values = [convert_to_tensor(value, device=variable.device) for variable, value in zip(variables, weights, strict=True)]
+        for variable, value in zip(variables, values, strict=True):
+            if variable.shape != value.shape:
+                raise ShapeError(
+                    "An array does not fit its weight.",
+                    where=f"{self._where()}, weight '{getattr(variable, 'path', '?')}'",
+                    expected=tuple(variable.shape),
+                    received=tuple(value.shape),
+                )
+        with torch.no_grad():
+            for variable, value in zip(variables, values, strict=True):
+                variable.copy_(value)
+
+    def count_params(self) -> int:
+        """The number of weights, counted as scalars.
+
+        Raises:
+            StateError: the layer is not built yet.
+        """
+        weights = self.weights
+        if not weights and not self.built and _owner(type(self), "build") is not Layer:
+            raise StateError(
+                "The weights cannot be counted before they exist.",
+                where=self._where(),
+                fix="build the layer first, by calling it on data or with build(input_shape)",
+            )
+        return sum(weight.numel() for weight in weights)
+
+    def save_own_variables(self, store: Any) -> None:
+        """Write the layer's own weights (not those of sublayers) into a mapping, under "0", "1", ..."""
+        for index, weight in enumerate(self._own_weights()):
+            store[str(index)] = _array(weight)
+
+    def load_own_variables(self, store: Mapping[str, Any]) -> None:
+        """Read the layer's own weights from a mapping.
+
+        Raises:
+            StateError: the layer has no weights yet.
+            ArgumentError: the number of entries differs.
+        """
+        own = self._own_weights()
+        if len(store.keys()) != len(own):
+            if not own and not self.built:
+                raise StateError(
+                    "Weights cannot be loaded before the layer is built.",
+                    where=self._where(),
+                    fix="call the model on data, or build(input_shape), before loading",
+                )
+            raise ArgumentError(
+                "The file has another number of weights.",
+                where=self._where(),
+                expected=f"{len(own)} weights",
+                received=f"{len(store.keys())}: {', '.join(store.keys())}",
+            )
+        for index, weight in enumerate(own):
+            value = np.asarray(store[str(index)])
+            if tuple(value.shape) != tuple(weight.shape):
+                raise ShapeError(
+                    "A weight in the file has the wrong shape.",
+                    where=f"{self._where()}, weight '{getattr(weight, 'path', index)}'",
+                    expected=tuple(weight.shape),
+                    received=tuple(value.shape),
+                )
+            with torch.no_grad():
+                weight.copy_(convert_to_tensor(value, device=weight.device))
+
+    def _own_weights(self) -> list[Any]:
+        return [w for w in (*self._parameters.values(), *self._buffers.values()) if w is not None]
+
+    # Dtypes.
+
+    def _refresh(self) -> None:
+        """Recompute what follows from the dtype policy."""
+        policy = self.dtype_policy
+        compute = torch_dtype(policy.compute_dtype)
+        mixed = policy.compute_dtype != policy.variable_dtype
+        self.__dict__.update(_compute_dtype=compute, _mixed=mixed, _fast=None, _takes_training=False)
+
+    @property
+    def compute_dtype(self) -> str:
+        """The dtype the layer computes in."""
+        return self.dtype_policy.compute_dtype
+
+    @property
+    def variable_dtype(self) -> str:
+        """The dtype of the weights."""
+        return self.dtype_policy.variable_dtype
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the weights."""
+        return self.dtype_policy.variable_dtype
+
+    @property
+    def input_dtype(self) -> str:
+        """The dtype that float inputs are cast to."""
+        return self.dtype_policy.compute_dtype
+
+    @property
+    def path(self) -> str:
+        """The layer's path: its name within the open scopes when its weights were made."""
+        for weight in self._own_weights():
+            if isinstance(weight, Variable):
+                return weight.path.rpartition("/")[0]
+        return self.name
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
+        """`.to()`, `.half()`, ...: obeyed, with variables staying variables and the policy following the dtype."""
+        before = {**self._parameters, **self._buffers}
+        super()._apply(fn, recurse)
+        for table in (self._parameters, self._buffers):
+            for key, value in table.items():
+                old = before.get(key)
+                if isinstance(old, Variable) and value is not None and not isinstance(value, Variable):
+                    table[key] = old._like(value)  # type: ignore[assignment]
+        floats = {w.dtype for w in self._parameters.values() if w is not None and w.is_floating_point()}
+        if len(floats) == 1 and (found := floats.pop()) is not torch_dtype(self.variable_dtype):
+            self.__dict__["dtype_policy"] = policies.DTypePolicy(standardize_dtype(found))
+            self._refresh()
+        return self
+
+    def _device(self) -> torch.device:
+        for weight in self._parameters.values():
+            if weight is not None:
+                return weight.device
+        first = next(self.parameters(), None)
+        return first.device if first is not None else default_device()
+
+    # Attributes.
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "_tracked" not in self.__dict__:
+            return super().__setattr__(name, value)
+        if isinstance(value, Variable):
+            return self._set_variable(name, value)
+        if isinstance(value, (list, dict, tuple)) and (trackable(value) or (not value and not isinstance(value, tuple))):
+            return self._track(name, value)
+        if isinstance(value, nn.Module):
+            self._make_way(name, value)
+            if value.training != self.training:
+                value.train(self.training)
+            self.__dict__["_fast"] = None
+        if name == "dtype_policy":
+            self.__dict__[name] = policies.get(value)
+            return self._refresh()
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in self._tracked:
+            self._tracked.discard(name)
+            self._modules.pop(name, None)
+        super().__delattr__(name)
+
+    def _make_way(self, name: str, value: nn.Module) -> None:
+        """Called before a module becomes an attribute."""
+
+    def _set_variable(self, name: str, value: Variable) -> None:
+        """Keep a variable under an attribute: parameters among the parameters, state among the buffers."""
+        spec = None
+        is_parameter = value.trainable
+        for table in (self._parameters, self._buffers):
+            for key in [key for key, held in table.items() if held is value]:
+                is_parameter = table is self._parameters
+                spec = self._weight_specs.get(key)
+                if key != name:
+                    del table[key]
+                    self._weight_specs.pop(key, None)
+        self.__dict__.pop(name, None)
+        (self._buffers if is_parameter else self._parameters).pop(name, None)
+        (self._parameters if is_parameter else self._buffers)[name] = value
+        self._weight_specs[name] = spec or WeightSpec(value.name, value.path, None, value.regularizer, value.constraint)
+
+    def _track(self, name: str, value: Any) -> None:
+        """Keep a container of layers or variables."""
+        self._tracked.add(name)
+        if isinstance(value, tuple):
+            self.__dict__[name] = value
+            self._hold(name, value)
+            return
+        kind = TrackedDict if isinstance(value, dict) else TrackedList
+        self.__dict__[name] = kind(value, functools.partial(self._hold, name))
+
+    def _hold(self, name: str, container: Any) -> None:
+        holder = self._modules.get(name)
+        if not isinstance(holder, Holder):
+            if not trackable(container):
+                return
+            holder = self._modules[name] = Holder()
+        held = items_of(container)
+        loose = {id(value) for _, value in held if isinstance(value, Variable)}
+        for table in (self._parameters, self._buffers):
+            for key in [key for key, variable in table.items() if id(variable) in loose]:
+                del table[key]
+        holder.fill(held)
+        holder.train(self.training)
+        self.__dict__["_fast"] = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_inbound_nodes": [], "_call_losses": [], "_losses_of": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for name in list(self._tracked):
+            self._track(name, self.__dict__[name])
+
+    # Places in a graph.
+
+    @property
+    def input(self) -> Any:
+        """The symbolic input of the layer's first call in a graph."""
+        node = self._first_node()
+        return node.args[0] if len(node.args) == 1 else node.input_tensors
+
+    @property
+    def output(self) -> Any:
+        """The symbolic output of the layer's first call in a graph."""
+        return self._first_node().outputs
+
+    @property
+    def input_shape(self) -> Any:
+        """The shape of the layer's input in a graph."""
+        return shape_of(self.input)
+
+    @property
+    def output_shape(self) -> Any:
+        """The shape of the layer's output in a graph."""
+        return shape_of(self.output)
+
+    def _first_node(self) -> Node:
+        if not self._inbound_nodes:
+            raise StateError(
+                "The layer has not been called on symbolic inputs, so it has no input and no output.",
+                where=self._where(),
+                fix="call it on an Input(), or put it into a Sequential with a known input shape",
+            )
+        return self._inbound_nodes[0]
+
+    # Config.
+
+    def get_config(self) -> dict[str, Any]:
+        """Name, trainable, dtype and the constructor arguments, as values that fit into JSON."""
+        config = {
+            "name": self.name,
+            "trainable": self._trainable,
+            "dtype": policies.serialize(self.dtype_policy),
+            **constructor_config(self),
+        }
+        if config.get("activity_regularizer") is None:
+            config.pop("activity_regularizer", None)
+        for key in ("input_shape", "input_dim", "batch_input_shape", "batch_size", "autocast"):
+            if key not in _constructor_names(type(self)):
+                config.pop(key, None)
+        return config
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """A layer made from a config."""
+        config = dict(config)
+        later = {key: config.pop(key) for key in ("name", "trainable", "dtype") if key in config and not accepts(cls, key)}
+        layer = cls(**revive(config))
+        if "name" in later:
+            layer.name = later["name"]
+        if "dtype" in later:
+            layer.dtype_policy = later["dtype"]
+        if later.get("trainable") is False:
+            layer.trainable = False
+        return layer
+
+    def _where(self) -> str:
+        return f"layer '{self.name}' ({type(self).__name__})"
+
+    def extra_repr(self) -> str:
+        """The name, shown when the module is printed."""
+        return f"name={self.name}, built={self.built}"
+
+
+def _once_built(build: Callable[..., None]) -> Callable[..., None]:
+    """`build` with what surrounds it: the name scope, real tensors even while shapes are inferred, the shapes kept."""
+    if getattr(build, "_once_built", False):
+        return build
+
+    @functools.wraps(build)
+    def wrapper(self: Layer, *args: Any, **kwargs: Any) -> None:
+        if self._building:
+            return build(self, *args, **kwargs)
+        args = tuple(tuples(shape) for shape in args)
+        before = dict(self._parameters), dict(self._buffers)
+        self.__dict__["_building"] = True
+        try:
+            with scopes.name_scope(self.name, caller=self), unset_fake_temporarily():
+                build(self, *args, **kwargs)
+        except BaseException:
+            for table, saved in zip((self._parameters, self._buffers), before, strict=True):
+                table.clear()
+                table.update(saved)  # type: ignore[arg-type]
+            raise
+        finally:
+            self.__dict__["_building"] = False
+        self.built = True
+        names = build_parameters(type(self)) or ("input_shape",)
+        shapes = _without_training({**dict(zip(names, args, strict=False)), **kwargs})
+        if self._build_shapes is None:
+            self.__dict__["_build_shapes"] = shapes
+
+    wrapper._once_built = True  # type: ignore[attr-defined]
+    return wrapper
+
+
+Layer.build = _once_built(Layer.build)  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def _mode(layer: nn.Module, training: bool) -> Iterator[None]:
+    """All modules in training or evaluation mode for a while."""
+    changed = [module for module in layer.modules() if module.training != training]
+    for module in changed:
+        module.training = training
+    try:
+        yield
+    finally:
+        for module in changed:
+            module.training = not training
+
+
+@functools.cache
+def _owner(cls: type, name: str) -> type:
+    """The class that defines a method."""
+    return next(c for c in cls.__mro__ if name in c.__dict__)
+
+
+@functools.cache
+def _constructor_names(cls: type) -> frozenset[str]:
+    from_classes = [c.__init__ for c in cls.__mro__ if "__init__" in c.__dict__ and issubclass(c, Layer)]
+    return frozenset(name for init in from_classes for name in init.__code__.co_varnames[: _argument_count(init)])
+
+
+def _argument_count(function: Any) -> int:
+    code = getattr(function, "__code__", None)
+    return code.co_argcount + code.co_kwonlyargcount if code is not None else 0
+
+
+def _built(module: nn.Module) -> bool:
+    return not isinstance(module, Layer) or module.built
+
+
+def _is_shape(shape: Any) -> bool:
+    return shape is not None and all(part is not None or True for part in tree.flatten(shape))
+
+
+def _without_training(shapes: dict[str, Any]) -> dict[str, Any]:
+    return {key: shape for key, shape in shapes.items() if shape is not None}
+
+
+def _symbolic_of(shape: Any, dtype: str) -> Any:
+    """Symbolic tensors of a shape, or of each shape in a list or dict of shapes."""
+    if isinstance(shape, Mapping):
+        return {key: _symbolic_of(part, dtype) for key, part in shape.items()}
+    if all(size is None or isinstance(size, int) for size in shape):
+        return KerasTensor(shape, dtype)
+    parts = [_symbolic_of(part, dtype) for part in shape]
+    return tuple(parts) if isinstance(shape, tuple) else parts
+
+
+def _positional(signature: Any, args: tuple[Any, ...]) -> dict[str, Any]:
+    return dict(zip(signature.names, args, strict=False))
+
+
+def _is_float_tensor(x: Any) -> bool:
+    return isinstance(x, torch.Tensor) and x.is_floating_point()
+
+
+def _numeric(value: Any) -> bool:
+    dtype = getattr(value, "dtype", None)
+    return getattr(dtype, "kind", "f") in "biufc"
+
+
+def _attach_masks(outputs: Any, masks: Any) -> None:
+    if masks is None:
+        return
+    if isinstance(outputs, torch.Tensor):
+        outputs._keras_mask = masks  # type: ignore[attr-defined]
+        return
+    for output, mask in zip(tree.flatten(outputs), tree.flatten(masks), strict=False):
+        if mask is not None and isinstance(output, torch.Tensor):
+            output._keras_mask = mask  # type: ignore[attr-defined]
+
+
+def _loses_masks(outputs: Any, masks: Any) -> bool:
+    given = any(mask is not None for mask in tree.flatten(masks))
+    return given and not any(hasattr(output, "_keras_mask") for output in tree.flatten(outputs))
+
+
+def _array(weight: torch.Tensor) -> np.ndarray:
+    weight = weight.detach().cpu()
+    if weight.dtype is torch.bfloat16:
+        weight = weight.float()
+    return np.array(torch.Tensor.numpy(weight), order="C")
+
+
+def _free_key(layer: Layer, name: str) -> str:
+    """A key for a new weight: its name, or with a number when that is taken."""
+    name = name.replace(".", "_")
+    taken = {**layer._parameters, **layer._buffers}
+    key, count = name, 1
+    while key in taken:
+        key, count = f"{name}_{count}", count + 1
+    return key
+
+
+def _channels_last(value: torch.Tensor, layout: tuple[int, ...]) -> torch.Tensor:
+    """The value stored so that `value.permute(layout)` is channels-last in memory."""
+    weight = value.permute(layout)
+    order = (0, *range(2, weight.ndim), 1)
+    stored = weight.permute(order).contiguous()
+    inverse = sorted(range(len(order)), key=order.__getitem__)
+    weight = stored.permute(inverse)
+    back = sorted(range(len(layout)), key=layout.__getitem__)
+    return weight.permute(back)

@@ -1,0 +1,80 @@
+"""What a layer's `call` and `build` take: looked at once for each class."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from lamina.core import scopes, tree
+
+
+class CallSignature(NamedTuple):
+    """The parameters of a `call`.
+
+    `names` are those that take arguments by position or name, in order; `training` and `mask` tell whether
+    these are among them; `masks` are the names of further masks, `{argument}_mask`.
+    """
+
+    names: tuple[str, ...]
+    training: bool
+    mask: bool
+    masks: tuple[str, ...]
+
+
+@functools.cache
+def call_signature(cls: type) -> CallSignature:
+    """The signature of the class's `call`."""
+    parameters = list(inspect.signature(cls.call).parameters.values())[1:]  # type: ignore[attr-defined]
+    named = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    masks = tuple(name for name in named if name.endswith("_mask") and name.removesuffix("_mask") in named)
+    return CallSignature(tuple(named), "training" in named, "mask" in named, masks)
+
+
+@functools.cache
+def build_parameters(cls: type) -> tuple[str, ...]:
+    """The names of the parameters of the class's `build`."""
+    parameters = list(inspect.signature(cls.build).parameters.values())[1:]  # type: ignore[attr-defined]
+    return tuple(p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD))
+
+
+def shape_of(value: Any) -> Any:
+    """The shape of each tensor in a value, in the same structure; sizes that stand for unknown ones are None."""
+    stand_in = scopes.unknown_stand_in()
+
+    def shape(leaf: Any) -> Any:
+        if not hasattr(leaf, "shape"):
+            return None
+        return tuple(None if size is None or size == stand_in else int(size) for size in leaf.shape)
+
+    return shape(value) if hasattr(value, "shape") else tree.map_structure(shape, value)
+
+
+def build_arguments(cls: type, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The shapes to build a layer with: that of the first argument, or one for each `{argument}_shape` of `build`."""
+    names = call_signature(cls).names
+    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    wanted = build_parameters(cls)
+    if len(wanted) <= 1:
+        first = args[0] if args else next(iter(given.values()), None)
+        return {wanted[0] if wanted else "input_shape": shape_of(first)}
+    shapes = {}
+    for name in wanted:
+        value = given.get(name.removesuffix("_shape"))
+        if value is not None:
+            shapes[name] = shape_of(value)
+    if not shapes and args:
+        shapes[wanted[0]] = shape_of(args[0])
+    return shapes
+
+
+def tuples(shape: Any) -> Any:
+    """A shape read from JSON, its lists made tuples; lists of shapes stay lists."""
+    if isinstance(shape, (list, tuple)):
+        if all(size is None or isinstance(size, int) for size in shape):
+            return tuple(shape)
+        return [tuples(part) for part in shape]
+    if isinstance(shape, Mapping):
+        return {key: tuples(part) for key, part in shape.items()}
+    return shape

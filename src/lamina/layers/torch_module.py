@@ -1,0 +1,43 @@
+"""Any torch module as a layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from lamina.core.errors import ArgumentTypeError
+from lamina.core.registry import builtin
+from lamina.layers.base import Layer
+
+
+@builtin("keras.layers")
+class TorchModuleWrapper(Layer):
+    """A `torch.nn.Module` standing where a layer stands: it follows the mode, and its weights are the layer's.
+
+    Args:
+        module: the module; lazy ones become real at the first call.
+        name: the layer's name.
+        output_shape: kept for Keras; the shape is found by running the module on tensors without data.
+
+    Raises:
+        ArgumentTypeError: `module` is no torch module.
+
+    Example:
+        >>> TorchModuleWrapper(nn.Linear(3, 2)).compute_output_shape((None, 3))
+        (None, 2)
+
+    Source: https://keras.io/api/layers/backend_specific_layers/torch_module_wrapper/
+    """
+
+    def __init__(self, module: nn.Module, name: str | None = None, output_shape: Any = None, **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+        if not isinstance(module, nn.Module):
+            raise ArgumentTypeError(
+                "A torch module is needed.", where="module", expected="torch.nn.Module", received=type(module).__name__
+            )
+        self.module = module
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module gives."""
+        return self.module(*args, **kwargs)

@@ -1,0 +1,226 @@
+"""Graphs of layers to configs and back, in the form of Keras 3 files."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from lamina.core import tree
+from lamina.core.errors import ArgumentError, FileError, nearest
+from lamina.core.naming import to_snake_case
+from lamina.core.registry import maybe_scope
+from lamina.core.serialization import deserialize_keras_object, serialize_keras_object
+from lamina.graph.infer import infer
+from lamina.graph.node import OPS, Node, Operation, connect
+from lamina.graph.tensor import KerasTensor
+from lamina.layers.base import Layer
+from lamina.layers.input import InputLayer
+
+_TENSOR = "__keras_tensor__"
+
+
+def config_of(model: Any) -> dict[str, Any]:
+    """The config of a functional model."""
+    places = _places(model)
+    layers = []
+    for operation in model.operations:
+        entry = _operation_config(operation)
+        entry["name"] = operation.name
+        nodes = [node for node in model._nodes if node.operation is operation and not node.is_input]
+        entry["inbound_nodes"] = [_node_config(node, places) for node in nodes]
+        layers.append(entry)
+
+    def place(tensor: KerasTensor) -> list[Any]:
+        return list(places[id(tensor)])
+
+    return {
+        "name": model.name,
+        "trainable": model.trainable,
+        "layers": layers,
+        "input_layers": _map_tensors(place, model._inputs_struct),
+        "output_layers": _map_tensors(place, model._outputs_struct),
+    }
+
+
+def _map_tensors(function: Any, structure: Any) -> Any:
+    """The structure with its tensors replaced; a lone tensor gives a plain list, as Keras writes it."""
+    return function(structure) if isinstance(structure, KerasTensor) else tree.map_structure(function, structure)
+
+
+def _places(model: Any) -> dict[int, tuple[str, int, int]]:
+    """For each tensor of the graph: its operation's name, which call inside this model, which result."""
+    calls: dict[str, int] = {}
+    places = {}
+    for node in model._nodes:
+        index = calls.get(node.operation.name, 0)
+        calls[node.operation.name] = index + 1
+        for position, tensor in enumerate(node.output_tensors):
+            places[id(tensor)] = (node.operation.name, index, position)
+    return places
+
+
+def _operation_config(operation: Any) -> dict[str, Any]:
+    if isinstance(operation, Layer):
+        return serialize_keras_object(operation)
+    if operation.label not in OPS or inspect.unwrap(OPS[operation.label]) is not operation.function:
+        raise ArgumentError(
+            f"The function {operation.label!r} in the graph has no name that a file could keep.",
+            where=f"operation '{operation.name}'",
+            fix="use a function of lamina.ops, or put the code into a layer of your own",
+        )
+    return {
+        "module": "lamina.ops",
+        "class_name": operation.label,
+        "config": {"name": operation.name},
+        "registered_name": None,
+    }
+
+
+def _node_config(node: Node, places: Mapping[int, tuple[str, int, int]]) -> dict[str, Any]:
+    def describe(leaf: Any) -> Any:
+        if not isinstance(leaf, KerasTensor):
+            return serialize_keras_object(leaf)
+        place = places[id(leaf)]
+        config = {"shape": list(leaf.shape), "dtype": leaf.dtype, "keras_history": list(place)}
+        return {"class_name": _TENSOR, "config": config}
+
+    return {
+        "args": [_map_leaves(describe, arg) for arg in node.args],
+        "kwargs": {key: _map_leaves(describe, value) for key, value in node.kwargs.items()},
+    }
+
+
+def _map_leaves(function: Any, value: Any) -> Any:
+    return tree.map_structure(function, value)
+
+
+def model_from(cls: Any, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
+    """A functional model from its config."""
+    with maybe_scope(custom_objects):
+        operations = {_name_of(entry): _revive_operation(entry) for entry in config["layers"]}
+        tensors: dict[tuple[str, int, int], KerasTensor] = {}
+        waiting = []
+        for entry in config["layers"]:
+            name = _name_of(entry)
+            if isinstance(operations[name], InputLayer):
+                tensors[name, 0, 0] = operations[name].output
+            waiting += [(name, index, node) for index, node in enumerate(entry["inbound_nodes"])]
+        _connect_all(waiting, operations, tensors)
+
+    def find(place: Any) -> KerasTensor:
+        key = (place[0], int(place[1]), int(place[2]))
+        if key not in tensors:
+            raise FileError("The config names a tensor that no layer makes.", received=place)
+        return tensors[key]
+
+    inputs = _map_places(find, config["input_layers"])
+    outputs = _map_places(find, config["output_layers"])
+    rest = {key: config[key] for key in ("name", "trainable") if key in config}
+    return cls(inputs=inputs, outputs=outputs, **rest)
+
+
+def _name_of(entry: Mapping[str, Any]) -> str:
+    name = entry.get("name") or entry.get("config", {}).get("name")
+    if not isinstance(name, str):
+        raise FileError("A layer in the config has no name.", received=str(entry)[:120])
+    return name
+
+
+def _revive_operation(entry: Mapping[str, Any]) -> Any:
+    module = str(entry.get("module"))
+    if module.startswith(("lamina.ops", "keras.src.ops", "keras.ops")):
+        label = str(entry["class_name"])
+        label = label if label in OPS else to_snake_case(label)
+        if label not in OPS:
+            raise FileError(f'The config names an unknown op "{label}".{nearest(label, OPS)}')
+        settings = {key: value for key, value in entry["config"].items() if key not in ("name", "dtype")}
+        return _NamedOp(label, _name_of(entry), settings)
+    return deserialize_keras_object(entry)
+
+
+class _NamedOp:
+    """An op to be called under a name, with the settings its config holds."""
+
+    def __init__(self, label: str, name: str, settings: dict[str, Any]) -> None:
+        accepted = inspect.signature(OPS[label]).parameters
+        self.function, self.name = OPS[label], name
+        self.settings = {key: deserialize_keras_object(value) for key, value in settings.items() if key in accepted}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **{**self.settings, **kwargs}, name=self.name)
+
+
+def call_again(operation: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    """An operation called on symbolic tensors; an op or a torch function gets a node of its own."""
+    if not isinstance(operation, Operation):
+        return operation(*args, **kwargs)
+    again = Operation(operation.function, None, operation.label)
+    outputs = infer(again.function, tuple(args), kwargs, f"op {again.label}")
+    return connect(again, tuple(args), kwargs, outputs)
+
+
+def _connect_all(
+    waiting: list[tuple[str, int, Any]], operations: Mapping[str, Any], tensors: dict[tuple[str, int, int], KerasTensor]
+) -> None:
+    """Call the operations in the order their inputs become known."""
+    while waiting:
+        later = []
+        for name, index, node in waiting:
+            try:
+                args, kwargs = _arguments(node, tensors)
+            except _Unknown:
+                later.append((name, index, node))
+                continue
+            if (name, index - 1, 0) not in tensors and index > 0:
+                later.append((name, index, node))
+                continue
+            outputs = operations[name](*args, **kwargs)
+            leaves = [leaf for leaf in tree.flatten(outputs) if isinstance(leaf, KerasTensor)]
+            for position, tensor in enumerate(leaves):
+                tensors[name, index, position] = tensor
+        if len(later) == len(waiting):
+            names = ", ".join(sorted({name for name, _, _ in later})[:5])
+            raise FileError("The graph in the config does not close.", received=f"inputs of {names} never become known")
+        waiting = later
+
+
+class _Unknown(Exception):
+    """A tensor is not there yet."""
+
+
+def _arguments(node: Any, tensors: Mapping[tuple[str, int, int], KerasTensor]) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of a call, its tensors put in; Keras 2's list form is read too."""
+
+    def revive(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            if value.get("class_name") == _TENSOR:
+                name, index, position = value["config"]["keras_history"]
+                return lookup(name, index, position)
+            if "class_name" in value and "config" in value:
+                return deserialize_keras_object(value)
+            return {key: revive(part) for key, part in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [revive(part) for part in value]
+        return value
+
+    def lookup(name: str, index: int, position: int) -> KerasTensor:
+        key = (name, int(index), int(position))
+        if key not in tensors:
+            raise _Unknown
+        return tensors[key]
+
+    if isinstance(node, Mapping):
+        return [revive(arg) for arg in node["args"]], {key: revive(value) for key, value in node["kwargs"].items()}
+    inbound = [lookup(*entry[:3]) for entry in node]
+    return [inbound[0] if len(inbound) == 1 else inbound], {}
+
+
+def _map_places(function: Any, places: Any) -> Any:
+    """Places in a config replaced by tensors; [name, i, j] is one place, a list of these several."""
+    if isinstance(places, Mapping):
+        return {key: _map_places(function, value) for key, value in places.items()}
+    if len(places) == 3 and isinstance(places[0], str):
+        return function(places)
+    tensors = [_map_places(function, place) for place in places]
+    return tensors

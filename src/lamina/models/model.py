@@ -1,0 +1,221 @@
+"""Model: a layer with layers in it that can be compiled, fitted and saved."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from torch import nn
+
+from lamina import saving
+from lamina.core.errors import ArgumentError, StateError, listing, nearest
+from lamina.core.registry import builtin
+from lamina.core.serialization import deserialize_keras_object, serialize_keras_object
+from lamina.graph.tensor import KerasTensor
+from lamina.layers.base import Layer
+from lamina.layers.torch_module import TorchModuleWrapper
+from lamina.layers.tracking import Holder
+from lamina.models import summary as summary_table
+from lamina.training.trainer import Trainer
+
+
+@builtin("keras")
+class Model(Trainer, Layer):
+    """A model made of a graph, `Model(inputs, outputs)`, or by a subclass that writes `call`.
+
+    Args:
+        inputs: one symbolic tensor, or a list or dict of them.
+        outputs: what is made of them.
+        name: the model's name.
+
+    Example:
+        >>> from lamina import layers
+        >>> x = layers.Input(shape=(3,))
+        >>> Model(x, layers.Dense(2)(x)).count_params()
+        8
+
+    Source: https://keras.io/api/models/model/
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """A model; `Model(inputs, outputs)` makes a Functional."""
+        if cls is Model and _is_functional_call(args, kwargs):
+            return super().__new__(_functional_class(), *args, **kwargs)
+        return super().__new__(cls, *args, **kwargs)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        functional = _functional_class()
+        if _is_functional_call(args, kwargs):
+            _make_functional(type(self), functional)
+            functional.__init__(self, *args, **kwargs)
+            return
+        super().__init__(*args, **kwargs)
+
+    @property
+    def layers(self) -> list[Any]:
+        """The layers right inside the model, in the order they were added; those in lists and dicts among them."""
+        return list(_layers_in(self))
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
+        """The layer of a name or an index.
+
+        Raises:
+            ArgumentError: there is none; the nearest name is suggested.
+        """
+        layers = self.layers
+        if (name is None) == (index is None):
+            raise ArgumentError("Give a name or an index.", where="get_layer()")
+        if index is not None:
+            if not -len(layers) <= index < len(layers):
+                raise ArgumentError("There is no layer of that index.", expected=f"0 to {len(layers) - 1}", received=index)
+            return layers[index]
+        for layer in layers:
+            if _name_of(layer) == name:
+                return layer
+        names = [_name_of(layer) for layer in layers]
+        raise ArgumentError(
+            f'There is no layer "{name}".{nearest(str(name), names)}',
+            where=f"model '{self.name}'",
+            expected=f"one of {listing(names)}",
+        )
+
+    def summary(
+        self,
+        line_length: int | None = None,
+        positions: list[float] | None = None,
+        print_fn: Callable[[str], Any] | None = None,
+        expand_nested: bool = False,
+        show_trainable: bool = False,
+        layer_range: tuple[str, str] | list[str] | None = None,
+    ) -> None:
+        """Print a table of the layers with their output shapes and numbers of weights.
+
+        Args:
+            line_length: the width in characters.
+            positions: the relative ends of the columns, up to 1.0.
+            print_fn: called with the text in place of printing.
+            expand_nested: show the layers of models inside the model.
+            show_trainable: add a column that tells which layers learn.
+            layer_range: names (or patterns) of the first and last layer to show.
+        """
+        summary_table.print_summary(
+            self,
+            line_length=line_length,
+            positions=positions,
+            print_fn=print_fn,
+            expand_nested=expand_nested,
+            show_trainable=show_trainable,
+            layer_range=layer_range,
+        )
+
+    def save(self, filepath: Any, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any) -> None:
+        """Save architecture, weights and compile state into a `.keras` file."""
+        saving.save_model(self, filepath, overwrite=overwrite, zipped=zipped, **kwargs)
+
+    def save_weights(self, filepath: Any, overwrite: bool = True, **kwargs: Any) -> None:
+        """Save the weights alone into a `.weights.h5` file."""
+        saving.save_weights(self, filepath, overwrite=overwrite, **kwargs)
+
+    def load_weights(self, filepath: Any, skip_mismatch: bool = False, **kwargs: Any) -> None:
+        """Load weights from a `.weights.h5` or `.keras` file."""
+        saving.load_weights(self, filepath, skip_mismatch=skip_mismatch, **kwargs)
+
+    def to_json(self, **kwargs: Any) -> str:
+        """The architecture, without weights, as JSON."""
+        return json.dumps(serialize_keras_object(self), **kwargs)
+
+    def reset_states(self) -> None:
+        """Reset the state of all layers that keep one between batches."""
+        for layer in self._flatten_layers(include_self=False):
+            if hasattr(layer, "reset_states"):
+                layer.reset_states()
+
+    @property
+    def input_names(self) -> list[str]:
+        """The names of the inputs."""
+        return [tensor.name for tensor in getattr(self, "inputs", [])]
+
+    def get_config(self) -> dict[str, Any]:
+        """Name, trainable, dtype and the constructor arguments."""
+        return super().get_config()
+
+    def build_from_config(self, config: Mapping[str, Any]) -> None:
+        """Build with the shapes that `get_build_config` gave."""
+        if config and not self.built:
+            super().build_from_config(config)
+
+    def _require_built(self, purpose: str) -> None:
+        if not self.built:
+            raise StateError(
+                f"The model must be built before {purpose}.",
+                where=f"model '{self.name}'",
+                fix="call it on a batch of data, use build(input_shape), or begin it with Input(shape)",
+            )
+
+
+def model_from_json(json_string: str, custom_objects: Mapping[str, Any] | None = None) -> Any:
+    """A model from what `to_json` gave; weights begin anew.
+
+    Example:
+        >>> from lamina import layers, models
+        >>> model = models.Sequential([layers.Input(shape=(2,)), layers.Dense(1)])
+        >>> model_from_json(model.to_json()).count_params()
+        3
+    """
+    return deserialize_keras_object(json.loads(json_string), custom_objects=custom_objects)
+
+
+def as_layer(module: Any) -> Any:
+    """A layer for what a user put where layers go: layers as they are, torch modules wrapped."""
+    if isinstance(module, Layer):
+        return module
+    if isinstance(module, nn.Module):
+        return TorchModuleWrapper(module)
+    history = getattr(module, "_keras_history", None)
+    return history.operation if history is not None else module
+
+
+def _layers_in(module: nn.Module) -> Iterator[Any]:
+    for child in module._modules.values():
+        if isinstance(child, Holder):
+            yield from _layers_in(child)
+        elif child is not None:
+            yield child
+
+
+def _name_of(layer: Any) -> str:
+    return getattr(layer, "name", type(layer).__name__)
+
+
+def _is_functional_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    if "inputs" in kwargs and "outputs" in kwargs:
+        return True
+    return len(args) + len(kwargs) >= 2 and (len(args) >= 2 or (len(args) == 1 and "outputs" in kwargs)) and _holds(args[0])
+
+
+def _holds(value: Any) -> bool:
+    """Whether a value is a symbolic tensor or a container of them."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return bool(value) and all(_holds(part) for part in value)
+    return isinstance(value, KerasTensor)
+
+
+_functional: list[type] = []
+
+
+def _functional_class() -> Any:
+    """Functional, which derives from Model and announces itself here."""
+    return _functional[0]
+
+
+def _make_functional(cls: type, functional: type) -> None:
+    """Let a program's own class, whose constructor calls `super().__init__(inputs, outputs)`, derive from Functional."""
+    if issubclass(cls, functional):
+        return
+    for base in cls.__bases__:
+        if base is not Model and issubclass(base, Model):
+            _make_functional(base, functional)
+    cls.__bases__ = tuple(functional if base is Model else base for base in cls.__bases__)
