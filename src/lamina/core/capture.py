@@ -27,6 +27,7 @@ class Captured:
     _arguments: tuple[tuple[Any, ...], dict[str, Any]]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """An instance that remembers the arguments of its constructor."""
         instance = super().__new__(cls)
         object.__setattr__(instance, "_arguments", (args, kwargs))
         return instance

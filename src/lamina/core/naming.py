@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from collections import Counter
 
@@ -35,3 +36,21 @@ def auto_name(prefix: str) -> str:
 def reset_names() -> None:
     """Start counting names anew."""
     _used.clear()
+
+
+def clear_session(free_memory: bool = True) -> None:
+    """Start counting names anew, and give memory no longer used back.
+
+    Args:
+        free_memory: run the garbage collector.
+
+    Example:
+        >>> clear_session()
+        >>> auto_name("Dense"), auto_name("Dense")
+        ('dense', 'dense_1')
+
+    Source: https://keras.io/api/utils/config_utils/
+    """
+    reset_names()
+    if free_memory:
+        gc.collect()

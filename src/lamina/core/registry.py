@@ -127,7 +127,9 @@ def is_registered(obj: Any) -> bool:
 
 
 def get_registered_object(
-    name: str, custom_objects: Mapping[str, Any] | None = None, module_objects: Mapping[str, Any] | None = None
+    name: str,
+    custom_objects: Mapping[str, Any] | None = None,
+    module_objects: Mapping[str, Any] | None = None,
 ) -> Any:
     """The object registered under a name (scopes first), or None."""
     for table in (*reversed(_scopes), _custom, custom_objects or {}, module_objects or {}):
@@ -164,7 +166,9 @@ class CustomObjectScope:
     def __init__(self, custom_objects: Mapping[str, Any]) -> None:
         if custom_objects is not None and not isinstance(custom_objects, Mapping):
             raise ArgumentTypeError(
-                "custom_objects maps names to objects.", expected="a dict", received=type(custom_objects).__name__
+                "custom_objects maps names to objects.",
+                expected="a dict",
+                received=type(custom_objects).__name__,
             )
         self.custom_objects = dict(custom_objects or {})
 

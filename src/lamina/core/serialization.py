@@ -74,7 +74,10 @@ def _plain_value(obj: Any) -> Any:
         return {"class_name": "__ellipsis__", "config": {}}
     if isinstance(obj, slice):
         config = {"start": obj.start, "stop": obj.stop, "step": obj.step}
-        return {"class_name": "__slice__", "config": {key: serialize_keras_object(v) for key, v in config.items()}}
+        return {
+            "class_name": "__slice__",
+            "config": {key: serialize_keras_object(v) for key, v in config.items()},
+        }
     if isinstance(obj, (torch.Tensor, np.ndarray)):
         kind = "__tensor__" if isinstance(obj, torch.Tensor) else "__numpy__"
         values = obj.detach().cpu().tolist() if isinstance(obj, torch.Tensor) else obj.tolist()
@@ -190,11 +193,14 @@ def _revive_object(config: Mapping[str, Any]) -> Any:
     if class_name == "function":
         return find_object(config.get("module"), str(inner), config.get("registered_name"))
     cls = find_object(config.get("module"), str(class_name), config.get("registered_name"))
-    if not inspect.isclass(cls) or not hasattr(cls, "from_config"):
+    revive = getattr(cls, "from_config", None)
+    if not inspect.isclass(cls) or revive is None:
         raise FileError(
-            f'"{class_name}" is not a class that a config can make.', received=repr(cls), fix="check the saved config"
+            f'"{class_name}" is not a class that a config can make.',
+            received=repr(cls),
+            fix="check the saved config",
         )
-    instance = cls.from_config(inner)
+    instance: Any = revive(inner)
     if config.get("build_config") is not None and hasattr(instance, "build_from_config"):
         instance.build_from_config(config["build_config"])
     if config.get("compile_config") is not None and hasattr(instance, "compile_from_config"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,9 @@ from lamina.core.dtypes import result_type, torch_dtype
 from lamina.core.errors import ArgumentTypeError
 
 
+_forced: list[torch.device] = []
+
+
 @functools.cache
 def _accelerator() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -20,6 +25,8 @@ def _accelerator() -> torch.device:
 
 def default_device() -> torch.device:
     """Where new tensors live: torch's default device if it was changed, else the GPU if there is one, else the CPU."""
+    if _forced:
+        return _forced[-1]
     chosen = torch.get_default_device()
     return chosen if chosen.type != "cpu" else _accelerator()
 
@@ -99,10 +106,8 @@ def _from_sequence(x: list[Any] | tuple[Any, ...], dtype: torch.dtype | None, de
 def _as_array(x: Any) -> np.ndarray:
     array = x.to_numpy() if hasattr(x, "to_numpy") else np.asarray(x)
     if array.dtype.kind == "O" and array.size and not isinstance(array.flat[0], (str, bytes)):
-        try:
+        with contextlib.suppress(TypeError, ValueError):
             array = array.astype(np.float32)
-        except (TypeError, ValueError):
-            pass
     if array.dtype.kind not in "biufc":
         raise ArgumentTypeError(
             "A value of this kind cannot become a tensor.",
@@ -129,3 +134,21 @@ def convert_to_numpy(x: Any) -> np.ndarray:
     if isinstance(x, (list, tuple)) and any(isinstance(leaf, torch.Tensor) for leaf in tree.flatten(x)):
         return np.array(tree.map_structure(convert_to_numpy, x))
     return np.asarray(x)
+
+
+@contextlib.contextmanager
+def device(name: str | torch.device) -> Iterator[None]:
+    """Within it, new tensors and weights live on this device: "cpu", "gpu:0" or "cuda:0", "mps".
+
+    Example:
+        >>> with device("cpu"):
+        ...     convert_to_tensor([1.0]).device.type
+        'cpu'
+    """
+    spelled = str(name).lower().replace("gpu", "cuda")
+    with torch.device(spelled):
+        _forced.append(torch.device(spelled))
+        try:
+            yield
+        finally:
+            _forced.pop()

@@ -79,7 +79,9 @@ def pack_sequence_as(structure: Any, flat_sequence: Iterable[Any]) -> Any:
     leaves = list(flat_sequence)
     if len(leaves) != spec.num_leaves:
         raise ArgumentError(
-            "The flat sequence does not fit the structure.", expected=f"{spec.num_leaves} leaves", received=len(leaves)
+            "The flat sequence does not fit the structure.",
+            expected=f"{spec.num_leaves} leaves",
+            received=len(leaves),
         )
     return spec.unflatten(leaves)
 

@@ -64,6 +64,7 @@ class Variable(torch.nn.Parameter):
         name: str | None = None,
         path: str | None = None,
     ) -> Variable:
+        """A variable with a first value."""
         if name is not None and "/" in name:
             raise ArgumentError("A variable's name has no slash.", where="name", received=repr(name))
         with torch.no_grad(), unset_fake_temporarily():
@@ -78,8 +79,13 @@ class Variable(torch.nn.Parameter):
             synchronization=synchronization or "auto",
         )
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
     @classmethod
-    def _wrap(cls, value: torch.Tensor, *, trainable: bool, name: str, path: str | None = None, **kept: Any) -> Variable:
+    def _wrap(
+        cls, value: torch.Tensor, *, trainable: bool, name: str, path: str | None = None, **kept: Any
+    ) -> Variable:
         """A variable around a tensor, sharing its storage."""
         trainable = trainable and (value.is_floating_point() or value.is_complex())
         self = torch.Tensor._make_subclass(cls, value.detach(), trainable)
@@ -97,7 +103,7 @@ class Variable(torch.nn.Parameter):
     def _like(self, value: torch.Tensor) -> Variable:
         """The same variable around another tensor."""
         other = torch.Tensor._make_subclass(type(self), value.detach(), self.requires_grad and _can_train(value))
-        other.__dict__.update(self.__dict__)
+        vars(other).update(vars(self))  # pyright: ignore[reportAttributeAccessIssue]
         return other
 
     @property
@@ -194,7 +200,7 @@ def _can_train(value: torch.Tensor) -> bool:
 
 def _rebuild(cls: type[Variable], value: torch.Tensor, requires_grad: bool, state: dict[str, Any]) -> Variable:
     variable = torch.Tensor._make_subclass(cls, value.detach(), requires_grad)
-    variable.__dict__.update(state)
+    vars(variable).update(state)  # pyright: ignore[reportAttributeAccessIssue]
     return variable
 
 

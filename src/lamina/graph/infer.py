@@ -10,7 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
 
 from lamina.core import scopes, tree
 from lamina.core.dtypes import standardize_dtype, torch_dtype
@@ -68,7 +72,7 @@ def _run(
                 "The result's shape or the way taken depends on values, which symbolic tensors do not have.",
                 where=where,
                 received=str(error),
-                fix="put this part into the call() of a layer with compute_output_shape(), or avoid branching on values",
+                fix="put this part into a layer with compute_output_shape(), or avoid branching on values",
             ) from error
         except (RuntimeError, ValueError, IndexError) as error:
             raise ShapeError(

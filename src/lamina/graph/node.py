@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -34,10 +35,25 @@ class Operation:
         self._inbound_nodes: list[Node] = []
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the function gives."""
         return self.function(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Ops are kept by name: the function behind one is not what its module shows under that name."""
+        known = OPS.get(self.label)
+        is_op = known is not None and inspect.unwrap(known) is self.function
+        return (
+            _restore,
+            (None if is_op else self.function, self.name, self.label),
+            {"_inbound_nodes": self._inbound_nodes},
+        )
 
     def __repr__(self) -> str:
         return f"<Operation name={self.name}>"
+
+
+def _restore(function: Callable[..., Any] | None, name: str, label: str) -> Operation:
+    return Operation(inspect.unwrap(OPS[label]) if function is None else function, name, label)
 
 
 class Node:
@@ -85,7 +101,9 @@ def call_op(name: str, *args: Any) -> Any:
 
 
 # Functions whose result depends on the mode of the module that calls them: frozen into a graph, the mode would be too.
-_MODAL = frozenset({"dropout", "alpha_dropout", "feature_alpha_dropout", "dropout1d", "dropout2d", "dropout3d", "batch_norm"})
+_MODAL = frozenset(
+    {"dropout", "alpha_dropout", "feature_alpha_dropout", "dropout1d", "dropout2d", "dropout3d", "batch_norm"}
+)
 
 
 def record_torch_function(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

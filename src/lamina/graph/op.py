@@ -56,7 +56,9 @@ def op(
 
 
 def _decorate(
-    function: Callable[P, R], shape: Callable[..., Any] | None = None, symbolic: Callable[..., Any] | None = None
+    function: Callable[P, R],
+    shape: Callable[..., Any] | None = None,
+    symbolic: Callable[..., Any] | None = None,
 ) -> Callable[P, R]:
     name = function.__name__  # type: ignore[attr-defined]
 
@@ -156,4 +158,3 @@ node._recorder.append(_record)
 def get_item(x: Any, key: Any) -> Any:
     """`x[key]` as a node of the graph."""
     return x[key]
-

@@ -13,6 +13,7 @@ from lamina import activations, constraints, initializers, regularizers
 from lamina.core.errors import ArgumentError, ShapeError, say_once
 from lamina.core.registry import builtin
 from lamina.layers.base import Layer
+from lamina.layers.direct import DIRECT
 from lamina.layers.input_spec import InputSpec
 
 
@@ -224,6 +225,8 @@ class Softmax(_Activation):
         axes = (self.axis,) if isinstance(self.axis, int) else tuple(self.axis)
         if len(axes) > 1:
             outputs = (inputs - inputs.logsumexp(axes, keepdim=True)).exp()
+        elif axes[0] == -1:
+            outputs = DIRECT[activations.softmax](inputs)
         else:
             outputs = activations.softmax(inputs, axes[0])
         return outputs if mask is None else torch.where(mask, outputs, 0.0)

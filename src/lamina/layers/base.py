@@ -8,20 +8,18 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
-from lamina import constraints, initializers, regularizers
+from lamina import regularizers
 from lamina.core import policies, scopes, tree
 from lamina.core.capture import Captured, accepts, constructor_config, is_ours, revive
-from lamina.core.dtypes import is_float, standardize_dtype, torch_dtype
-from lamina.core.errors import ArgumentError, LaminaError, ShapeError, StateError, nearest, warn_once
+from lamina.core.dtypes import torch_dtype
+from lamina.core.errors import ArgumentError, LaminaError, StateError, nearest, warn_once
 from lamina.core.naming import auto_name
 from lamina.core.registry import builtin
-from lamina.core.seeds import SeedGenerator
-from lamina.core.tensors import convert_to_tensor, default_device
+from lamina.core.tensors import convert_to_tensor
 from lamina.core.variable import Variable
 from lamina.graph.infer import infer
 from lamina.graph.node import Node, connect
@@ -29,24 +27,14 @@ from lamina.graph.op import any_symbolic
 from lamina.graph.tensor import KerasTensor
 from lamina.layers.input_spec import assert_input_compatibility
 from lamina.layers.signature import build_arguments, build_parameters, call_signature, shape_of, tuples
-from lamina.layers.tracking import Holder, TrackedDict, TrackedList, items_of, trackable
+from lamina.layers.weights import WeightOwner
 
-# Arguments of older Keras versions, or of features that lamina offers in other ways, that say nothing when they are None.
+# Arguments of older Keras versions, or of features offered in other ways, that say nothing when they are None.
 _SILENT = frozenset({"quantization_config", "lora_rank", "lora_alpha", "weights", "ragged", "sparse"})
 
 
-class WeightSpec:
-    """What stays true of a weight when its tensor is replaced, as sharding does."""
-
-    __slots__ = ("constraint", "initializer", "name", "path", "regularizer")
-
-    def __init__(self, name: str, path: str, initializer: Any, regularizer: Any, constraint: Any) -> None:
-        self.name, self.path = name, path
-        self.initializer, self.regularizer, self.constraint = initializer, regularizer, constraint
-
-
 @builtin("keras", "Layer")
-class Layer(Captured, nn.Module):
+class Layer(Captured, WeightOwner):
     """A computation with weights: write `__init__`, `build` and `call`, and use it as a Keras layer or a torch module.
 
     `build(input_shape)` makes weights with `add_weight`, once, at the first call; `call(inputs, ...)` computes. Output
@@ -77,7 +65,7 @@ class Layer(Captured, nn.Module):
 
     training: bool
     built: bool
-    _fast: tuple[torch.dtype, int] | None
+    _fast: tuple[torch.dtype, int | tuple[int, ...]] | None
 
     def __init__(
         self,
@@ -146,9 +134,13 @@ class Layer(Captured, nn.Module):
     # What a subclass writes.
 
     def build(self, *input_shapes: Any, **named_shapes: Any) -> None:
-        """Make the weights, for inputs of these shapes; by default run `call` on symbolic inputs, which builds sublayers."""
+        """Make the weights, for inputs of these shapes; by default run `call` symbolically, to build sublayers."""
         shapes = [tuples(shape) for shape in input_shapes]
-        if shapes and _is_shape(shapes[0]) and not all(_built(module) for module in self.children()):
+        if (
+            shapes
+            and shapes[0] is not None
+            and not all(_built(module) for module in self.modules() if module is not self)
+        ):
             infer(self._compute, tuple(self._symbolic(shape) for shape in shapes), {}, self._where())
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
@@ -181,7 +173,11 @@ class Layer(Captured, nn.Module):
         """What `nn.Module.__call__` runs."""
         if len(args) == 1 and not kwargs and (fast := self._fast) is not None:
             x = args[0]
-            if type(x) is torch.Tensor and x.dtype is fast[0] and x.ndim == fast[1] and not hasattr(x, "_keras_mask"):
+            if type(x) is torch.Tensor:
+                known = x.dtype is fast[0] and x.ndim == fast[1] and not hasattr(x, "_keras_mask")
+            else:
+                known = type(x) is list and _all_known(x, fast)
+            if known:
                 try:
                     return self.call(x, training=self.training) if self._takes_training else self.call(x)
                 except RuntimeError as error:
@@ -199,8 +195,8 @@ class Layer(Captured, nn.Module):
 
     def _call_symbolically(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Record the call as a node of the graph."""
-        self._maybe_build(args, kwargs)
         self._check_inputs(args, kwargs)
+        self._maybe_build(args, kwargs)
         return connect(self, args, kwargs, self.compute_output_spec(*args, **kwargs))
 
     def _compute(self, *args: Any, **kwargs: Any) -> Any:
@@ -214,8 +210,8 @@ class Layer(Captured, nn.Module):
         }
         with scopes.entry(), scopes.name_scope(self.name, caller=self):
             self._forget_losses()
-            self._maybe_build(args, kwargs)
             self._check_inputs(args, kwargs)
+            self._maybe_build(args, kwargs)
             masks = self._masks_of(args, kwargs)
             if signature.training and kwargs.get("training") is None and "training" not in _positional(signature, args):
                 kwargs["training"] = self.training
@@ -229,7 +225,7 @@ class Layer(Captured, nn.Module):
                 self._explain(error, args)
                 raise
             outputs = self._finish(outputs, args, masks)
-        self._learn_fast_way(args, kwargs, signature)
+        self._learn_fast_way(args, kwargs, outputs, signature)
         return outputs
 
     def _convert(self, value: Any, device: torch.device) -> Any:
@@ -313,22 +309,32 @@ class Layer(Captured, nn.Module):
             if kwargs.get(name) is None and name not in positional and hasattr(value, "_keras_mask"):
                 kwargs[name] = value._keras_mask  # type: ignore[union-attr]
 
-    def _learn_fast_way(self, args: tuple[Any, ...], kwargs: dict[str, Any], signature: Any) -> None:
+    def _learn_fast_way(self, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any, signature: Any) -> None:
         """From now on, calls like this one go straight from `forward` to `call`, where nothing surrounds it."""
-        if self._fast is not None or not self.built or len(args) != 1 or type(args[0]) is not torch.Tensor:
+        if self._fast is not None or not self.built or len(args) != 1:
             return
+        inputs = args[0] if type(args[0]) is list else [args[0]]
         plain = (
             not self._mixed
             and self.activity_regularizer is None
             and not self._call_losses
-            and _owner(type(self), "compute_mask") is Layer
+            and not self._makes_masks(outputs)
             and set(kwargs) <= {"training"}
-            and not hasattr(args[0], "_keras_mask")
+            and all(type(x) is torch.Tensor and x.dtype is inputs[0].dtype for x in inputs)
+            and not any(hasattr(x, "_keras_mask") for x in inputs)
             and all(_built(module) for module in self.modules())
         )
-        if plain:
+        if plain and inputs:
             self.__dict__["_takes_training"] = signature.training
-            self.__dict__["_fast"] = (args[0].dtype, args[0].ndim)
+            ranks = tuple(x.ndim for x in inputs)
+            self.__dict__["_fast"] = (inputs[0].dtype, ranks if type(args[0]) is list else ranks[0])
+
+    def _makes_masks(self, outputs: Any) -> bool:
+        """Whether there may be a mask on the outputs although there is none on the inputs."""
+        owner = _owner(type(self), "compute_mask")
+        if owner is Layer or not self.supports_masking:
+            return False
+        return not is_ours(owner) or any(hasattr(output, "_keras_mask") for output in tree.flatten(outputs))
 
     def _explain(self, error: RuntimeError, args: tuple[Any, ...]) -> None:
         """Raise the error the inputs deserve when torch has failed on them; else say in which layer it happened."""
@@ -343,10 +349,13 @@ class Layer(Captured, nn.Module):
 
     # Building.
 
+    def _has_build(self) -> bool:
+        return _owner(type(self), "build") is not Layer
+
     def _maybe_build(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self.built:
             return
-        if _owner(type(self), "build") is Layer:
+        if not self._has_build():
             self.__dict__["_build_shapes"] = _without_training(build_arguments(type(self), args, kwargs))
             self.built = True
             return
@@ -381,73 +390,7 @@ class Layer(Captured, nn.Module):
             self.build(**{key: tuples(shape) for key, shape in config["shapes_dict"].items()})
         self.built = True
 
-    # Weights.
-
-    def add_weight(
-        self,
-        shape: Sequence[int] | int | None = None,
-        initializer: Any = None,
-        dtype: Any = None,
-        trainable: bool = True,
-        autocast: bool = True,
-        regularizer: Any = None,
-        constraint: Any = None,
-        aggregation: str = "none",
-        overwrite_with_gradient: bool = False,
-        name: str | None = None,
-        layout: tuple[int, ...] | None = None,
-    ) -> Variable:
-        """Make a weight, or with trainable=False a piece of state.
-
-        Args:
-            shape: its shape; () for a scalar.
-            initializer: how it begins: a name, an initializer, or a function of (shape, dtype).
-            dtype: its dtype; the layer's variable dtype by default.
-            trainable: whether it learns.
-            autocast: kept for Keras.
-            regularizer: a penalty on it.
-            constraint: a function that projects it back after each update.
-            aggregation: kept for Keras.
-            overwrite_with_gradient: the optimizer replaces the value by the gradient.
-            name: its name.
-            layout: axes that permute it to the weight torch wants, which will be channels-last in memory.
-
-        Returns:
-            The variable; keep it as an attribute.
-
-        Raises:
-            ShapeError: a size is not known.
-        """
-        if isinstance(shape, str):
-            shape, name = None if name is None else name, shape  # type: ignore[assignment]
-        shape = (shape,) if isinstance(shape, int) else tuple(shape or ())
-        if any(size is None for size in shape):
-            raise ShapeError(
-                "A weight's shape must be known in full.",
-                where=f"{self._where()}, weight '{name}'",
-                received=shape,
-                fix="give the input a known size on the axis the weight depends on",
-            )
-        standardized = standardize_dtype(dtype or self.variable_dtype)
-        if initializer is None:
-            initializer = "glorot_uniform" if is_float(standardized) else "zeros"
-        initializer = initializers.get(initializer)
-        with torch.no_grad(), unset_fake_temporarily(), scopes.name_scope(self.name, caller=self):
-            value = convert_to_tensor(initializer(shape, dtype=standardized), standardized, default_device())
-            if layout is not None:
-                value = _channels_last(value, layout)
-            variable = Variable._wrap(value, trainable=trainable, name=name or auto_name("variable"))
-        variable.regularizer, variable.constraint = regularizers.get(regularizer), constraints.get(constraint)
-        variable.aggregation, variable.autocast = aggregation, autocast
-        variable.overwrite_with_gradient = overwrite_with_gradient
-        key = _free_key(self, variable.name)
-        (self._parameters if variable.trainable else self._buffers)[key] = variable
-        self._weight_specs[key] = WeightSpec(
-            variable.name, variable.path, initializer, variable.regularizer, variable.constraint
-        )
-        if not self._trainable:
-            variable.requires_grad_(False)
-        return variable
+    # Losses.
 
     def add_loss(self, loss: Any) -> None:
         """Add a scalar (or several) to what training minimises; call it inside `call`."""
@@ -477,158 +420,6 @@ class Layer(Captured, nn.Module):
                     penalties.append(spec.regularizer(weight))
         return added + penalties
 
-    def _flatten_layers(self, include_self: bool = True) -> list[Layer]:
-        layers = [module for module in self.modules() if isinstance(module, Layer)]
-        return layers if include_self else layers[1:]
-
-    def _walk_weights(self) -> Iterator[tuple[torch.Tensor, bool]]:
-        """Each weight once, with whether it is a parameter: a layer's own before those of its sublayers."""
-        seen: set[int] = set()
-        for module in self.modules():
-            for table, is_parameter in ((module._parameters, True), (module._buffers, False)):
-                for weight in table.values():
-                    if weight is not None and id(weight) not in seen:
-                        seen.add(id(weight))
-                        yield weight, is_parameter
-
-    @property
-    def weights(self) -> list[Any]:
-        """All weights and state, each once."""
-        return [weight for weight, _ in self._walk_weights()]
-
-    @property
-    def trainable_weights(self) -> list[Any]:
-        """The weights that learn."""
-        return [weight for weight, is_parameter in self._walk_weights() if is_parameter and weight.requires_grad]
-
-    @property
-    def non_trainable_weights(self) -> list[Any]:
-        """The weights that do not learn, and state."""
-        return [weight for weight, is_parameter in self._walk_weights() if not (is_parameter and weight.requires_grad)]
-
-    @property
-    def variables(self) -> list[Any]:
-        """All weights and state, those of random generators included."""
-        return self.weights + self._seed_states()
-
-    @property
-    def trainable_variables(self) -> list[Any]:
-        """The variables that learn."""
-        return self.trainable_weights
-
-    @property
-    def non_trainable_variables(self) -> list[Any]:
-        """The variables that do not learn."""
-        return self.non_trainable_weights + self._seed_states()
-
-    def _seed_states(self) -> list[Variable]:
-        generators = [v for m in self.modules() for v in vars(m).values() if isinstance(v, SeedGenerator)]
-        return [generator.state for generator in dict.fromkeys(generators)]
-
-    @property
-    def trainable(self) -> bool:
-        """Whether the layer learns; setting it reaches all sublayers."""
-        return self._trainable
-
-    @trainable.setter
-    def trainable(self, value: bool) -> None:
-        value = bool(value)
-        for module in self.modules():
-            if isinstance(module, Layer):
-                module.__dict__["_trainable"] = value
-            for weight in module._parameters.values():
-                if weight is not None and weight.is_floating_point():
-                    weight.requires_grad_(value)
-
-    def get_weights(self) -> list[np.ndarray]:
-        """The values of all weights as NumPy arrays."""
-        return [_array(weight) for weight in self.weights]
-
-    def set_weights(self, weights: Sequence[Any]) -> None:
-        """Set all weights from arrays in the order of `get_weights`.
-
-        Raises:
-            ArgumentError: the number of arrays is wrong.
-            ShapeError: an array has the wrong shape; nothing is changed.
-        """
-        variables = self.weights
-        if len(variables) != len(weights):
-            raise ArgumentError(
-                "The number of arrays differs from the number of weights.",
-                where=self._where(),
-                expected=f"{len(variables)} arrays",
-                received=len(weights),
-                fix=None if variables else "build the layer first, by calling it or with build(input_shape)",
-            )
-        values = [convert_to_tensor(value, device=variable.device) for variable, value in zip(variables, weights, strict=True)]
-        for variable, value in zip(variables, values, strict=True):
-            if variable.shape != value.shape:
-                raise ShapeError(
-                    "An array does not fit its weight.",
-                    where=f"{self._where()}, weight '{getattr(variable, 'path', '?')}'",
-                    expected=tuple(variable.shape),
-                    received=tuple(value.shape),
-                )
-        with torch.no_grad():
-            for variable, value in zip(variables, values, strict=True):
-                variable.copy_(value)
-
-    def count_params(self) -> int:
-        """The number of weights, counted as scalars.
-
-        Raises:
-            StateError: the layer is not built yet.
-        """
-        weights = self.weights
-        if not weights and not self.built and _owner(type(self), "build") is not Layer:
-            raise StateError(
-                "The weights cannot be counted before they exist.",
-                where=self._where(),
-                fix="build the layer first, by calling it on data or with build(input_shape)",
-            )
-        return sum(weight.numel() for weight in weights)
-
-    def save_own_variables(self, store: Any) -> None:
-        """Write the layer's own weights (not those of sublayers) into a mapping, under "0", "1", ..."""
-        for index, weight in enumerate(self._own_weights()):
-            store[str(index)] = _array(weight)
-
-    def load_own_variables(self, store: Mapping[str, Any]) -> None:
-        """Read the layer's own weights from a mapping.
-
-        Raises:
-            StateError: the layer has no weights yet.
-            ArgumentError: the number of entries differs.
-        """
-        own = self._own_weights()
-        if len(store.keys()) != len(own):
-            if not own and not self.built:
-                raise StateError(
-                    "Weights cannot be loaded before the layer is built.",
-                    where=self._where(),
-                    fix="call the model on data, or build(input_shape), before loading",
-                )
-            raise ArgumentError(
-                "The file has another number of weights.",
-                where=self._where(),
-                expected=f"{len(own)} weights",
-                received=f"{len(store.keys())}: {', '.join(store.keys())}",
-            )
-        for index, weight in enumerate(own):
-            value = np.asarray(store[str(index)])
-            if tuple(value.shape) != tuple(weight.shape):
-                raise ShapeError(
-                    "A weight in the file has the wrong shape.",
-                    where=f"{self._where()}, weight '{getattr(weight, 'path', index)}'",
-                    expected=tuple(weight.shape),
-                    received=tuple(value.shape),
-                )
-            with torch.no_grad():
-                weight.copy_(convert_to_tensor(value, device=weight.device))
-
-    def _own_weights(self) -> list[Any]:
-        return [w for w in (*self._parameters.values(), *self._buffers.values()) if w is not None]
-
     # Dtypes.
 
     def _refresh(self) -> None:
@@ -642,11 +433,6 @@ class Layer(Captured, nn.Module):
     def compute_dtype(self) -> str:
         """The dtype the layer computes in."""
         return self.dtype_policy.compute_dtype
-
-    @property
-    def variable_dtype(self) -> str:
-        """The dtype of the weights."""
-        return self.dtype_policy.variable_dtype
 
     @property
     def dtype(self) -> str:
@@ -665,105 +451,6 @@ class Layer(Captured, nn.Module):
             if isinstance(weight, Variable):
                 return weight.path.rpartition("/")[0]
         return self.name
-
-    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
-        """`.to()`, `.half()`, ...: obeyed, with variables staying variables and the policy following the dtype."""
-        before = {**self._parameters, **self._buffers}
-        super()._apply(fn, recurse)
-        for table in (self._parameters, self._buffers):
-            for key, value in table.items():
-                old = before.get(key)
-                if isinstance(old, Variable) and value is not None and not isinstance(value, Variable):
-                    table[key] = old._like(value)  # type: ignore[assignment]
-        floats = {w.dtype for w in self._parameters.values() if w is not None and w.is_floating_point()}
-        if len(floats) == 1 and (found := floats.pop()) is not torch_dtype(self.variable_dtype):
-            self.__dict__["dtype_policy"] = policies.DTypePolicy(standardize_dtype(found))
-            self._refresh()
-        return self
-
-    def _device(self) -> torch.device:
-        for weight in self._parameters.values():
-            if weight is not None:
-                return weight.device
-        first = next(self.parameters(), None)
-        return first.device if first is not None else default_device()
-
-    # Attributes.
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if "_tracked" not in self.__dict__:
-            return super().__setattr__(name, value)
-        if isinstance(value, Variable):
-            return self._set_variable(name, value)
-        if isinstance(value, (list, dict, tuple)) and (trackable(value) or (not value and not isinstance(value, tuple))):
-            return self._track(name, value)
-        if isinstance(value, nn.Module):
-            self._make_way(name, value)
-            if value.training != self.training:
-                value.train(self.training)
-            self.__dict__["_fast"] = None
-        if name == "dtype_policy":
-            self.__dict__[name] = policies.get(value)
-            return self._refresh()
-        super().__setattr__(name, value)
-
-    def __delattr__(self, name: str) -> None:
-        if name in self._tracked:
-            self._tracked.discard(name)
-            self._modules.pop(name, None)
-        super().__delattr__(name)
-
-    def _make_way(self, name: str, value: nn.Module) -> None:
-        """Called before a module becomes an attribute."""
-
-    def _set_variable(self, name: str, value: Variable) -> None:
-        """Keep a variable under an attribute: parameters among the parameters, state among the buffers."""
-        spec = None
-        is_parameter = value.trainable
-        for table in (self._parameters, self._buffers):
-            for key in [key for key, held in table.items() if held is value]:
-                is_parameter = table is self._parameters
-                spec = self._weight_specs.get(key)
-                if key != name:
-                    del table[key]
-                    self._weight_specs.pop(key, None)
-        self.__dict__.pop(name, None)
-        (self._buffers if is_parameter else self._parameters).pop(name, None)
-        (self._parameters if is_parameter else self._buffers)[name] = value
-        self._weight_specs[name] = spec or WeightSpec(value.name, value.path, None, value.regularizer, value.constraint)
-
-    def _track(self, name: str, value: Any) -> None:
-        """Keep a container of layers or variables."""
-        self._tracked.add(name)
-        if isinstance(value, tuple):
-            self.__dict__[name] = value
-            self._hold(name, value)
-            return
-        kind = TrackedDict if isinstance(value, dict) else TrackedList
-        self.__dict__[name] = kind(value, functools.partial(self._hold, name))
-
-    def _hold(self, name: str, container: Any) -> None:
-        holder = self._modules.get(name)
-        if not isinstance(holder, Holder):
-            if not trackable(container):
-                return
-            holder = self._modules[name] = Holder()
-        held = items_of(container)
-        loose = {id(value) for _, value in held if isinstance(value, Variable)}
-        for table in (self._parameters, self._buffers):
-            for key in [key for key, variable in table.items() if id(variable) in loose]:
-                del table[key]
-        holder.fill(held)
-        holder.train(self.training)
-        self.__dict__["_fast"] = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_inbound_nodes": [], "_call_losses": [], "_losses_of": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        for name in list(self._tracked):
-            self._track(name, self.__dict__[name])
 
     # Places in a graph.
 
@@ -818,7 +505,9 @@ class Layer(Captured, nn.Module):
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """A layer made from a config."""
         config = dict(config)
-        later = {key: config.pop(key) for key in ("name", "trainable", "dtype") if key in config and not accepts(cls, key)}
+        later = {
+            key: config.pop(key) for key in ("name", "trainable", "dtype") if key in config and not accepts(cls, key)
+        }
         layer = cls(**revive(config))
         if "name" in later:
             layer.name = later["name"]
@@ -827,9 +516,6 @@ class Layer(Captured, nn.Module):
         if later.get("trainable") is False:
             layer.trainable = False
         return layer
-
-    def _where(self) -> str:
-        return f"layer '{self.name}' ({type(self).__name__})"
 
     def extra_repr(self) -> str:
         """The name, shown when the module is printed."""
@@ -905,10 +591,6 @@ def _built(module: nn.Module) -> bool:
     return not isinstance(module, Layer) or module.built
 
 
-def _is_shape(shape: Any) -> bool:
-    return shape is not None and all(part is not None or True for part in tree.flatten(shape))
-
-
 def _without_training(shapes: dict[str, Any]) -> dict[str, Any]:
     return {key: shape for key, shape in shapes.items() if shape is not None}
 
@@ -925,6 +607,17 @@ def _symbolic_of(shape: Any, dtype: str) -> Any:
 
 def _positional(signature: Any, args: tuple[Any, ...]) -> dict[str, Any]:
     return dict(zip(signature.names, args, strict=False))
+
+
+def _all_known(inputs: list[Any], fast: tuple[torch.dtype, Any]) -> bool:
+    """Whether all tensors of a list have the dtype and ranks for which the fast way was found, and no masks."""
+    dtype, ranks = fast
+    if type(ranks) is not tuple or len(inputs) != len(ranks):
+        return False
+    for x, rank in zip(inputs, ranks, strict=True):
+        if type(x) is not torch.Tensor or x.dtype is not dtype or x.ndim != rank or hasattr(x, "_keras_mask"):
+            return False
+    return True
 
 
 def _is_float_tensor(x: Any) -> bool:
@@ -950,31 +643,3 @@ def _attach_masks(outputs: Any, masks: Any) -> None:
 def _loses_masks(outputs: Any, masks: Any) -> bool:
     given = any(mask is not None for mask in tree.flatten(masks))
     return given and not any(hasattr(output, "_keras_mask") for output in tree.flatten(outputs))
-
-
-def _array(weight: torch.Tensor) -> np.ndarray:
-    weight = weight.detach().cpu()
-    if weight.dtype is torch.bfloat16:
-        weight = weight.float()
-    return np.array(torch.Tensor.numpy(weight), order="C")
-
-
-def _free_key(layer: Layer, name: str) -> str:
-    """A key for a new weight: its name, or with a number when that is taken."""
-    name = name.replace(".", "_")
-    taken = {**layer._parameters, **layer._buffers}
-    key, count = name, 1
-    while key in taken:
-        key, count = f"{name}_{count}", count + 1
-    return key
-
-
-def _channels_last(value: torch.Tensor, layout: tuple[int, ...]) -> torch.Tensor:
-    """The value stored so that `value.permute(layout)` is channels-last in memory."""
-    weight = value.permute(layout)
-    order = (0, *range(2, weight.ndim), 1)
-    stored = weight.permute(order).contiguous()
-    inverse = sorted(range(len(order)), key=order.__getitem__)
-    weight = stored.permute(inverse)
-    back = sorted(range(len(layout)), key=layout.__getitem__)
-    return weight.permute(back)

@@ -28,6 +28,8 @@ def _sigmoid(x: Tensor) -> Tensor:
 
 def _softmax(x: Tensor) -> Tensor:
     """Softmax over the last axis, with its input kept on the result for losses."""
+    if x.shape[-1] == 1:
+        return activations.softmax(x)  # which warns
     y = torch.softmax(x, -1)
     if not torch.compiler.is_compiling():
         y._keras_logits = x  # type: ignore[attr-defined]

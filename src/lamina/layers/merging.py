@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from lamina.core.errors import ArgumentError, ArgumentTypeError, ShapeError
 from lamina.core.registry import builtin
 from lamina.graph.tensor import KerasTensor
 from lamina.layers.base import Layer
+from lamina.layers.input_spec import InputSpec
 
 Shape = tuple[int | None, ...]
 Masks = Sequence[Tensor | None] | None
@@ -26,7 +28,9 @@ class _Merge(Layer):
     every input is, provided that every input has a mask.
     """
 
-    least, most = 1, 1_000_000
+    least: ClassVar[int] = 1
+    most: ClassVar[int] = 1_000_000
+    operation: ClassVar[Callable[[Tensor, Tensor], Tensor]]
     ranks_differ = False
     weak: tuple[type, ...] = ()
 
@@ -86,11 +90,16 @@ class _Merge(Layer):
         if self.ranks_differ:
             rank = max(x.ndim for x in inputs)
             inputs = [x.reshape(x.shape[0], *(1,) * (rank - x.ndim), *x.shape[1:]) for x in inputs]
-            mask = None
-        return self._merge(inputs, mask)
+        elif mask is not None:
+            return self._merge_masked(inputs, _beside(inputs, mask))
+        output = inputs[0]
+        for x in inputs[1:]:
+            output = self.operation(output, x)
+        return output
 
-    def _merge(self, inputs: Sequence[Tensor], mask: Masks) -> Tensor:
-        raise NotImplementedError
+    def _merge_masked(self, inputs: Sequence[Tensor], masks: Sequence[Tensor | None]) -> Tensor:
+        """The same for inputs of which some have masks, which broadcast with them."""
+        return functools.reduce(self.operation, inputs)
 
     def compute_mask(self, inputs: Any, previous_mask: Masks = None) -> Tensor | None:
         """True where any input counts; None if one of them has no mask."""
@@ -119,11 +128,7 @@ class Add(_Merge):
     Source: https://keras.io/api/layers/merging_layers/add/
     """
 
-    def _merge(self, inputs: Sequence[Tensor], mask: Masks) -> Tensor:
-        output = inputs[0]
-        for x in inputs[1:]:
-            output = output + x
-        return output
+    operation = staticmethod(torch.add)
 
 
 @builtin("keras.layers")
@@ -144,9 +149,7 @@ class Subtract(_Merge):
     """
 
     least = most = 2
-
-    def _merge(self, inputs: Sequence[Tensor], mask: Masks) -> Tensor:
-        return inputs[0] - inputs[1]
+    operation = staticmethod(torch.sub)
 
 
 @builtin("keras.layers")
@@ -166,16 +169,14 @@ class Multiply(_Merge):
     Source: https://keras.io/api/layers/merging_layers/multiply/
     """
 
-    def _merge(self, inputs: Sequence[Tensor], mask: Masks) -> Tensor:
-        masks = _beside(inputs, mask)
-        output = None
-        for x, kept in zip(inputs, masks, strict=True):
-            x = x if kept is None else torch.where(kept, x, 1)
-            output = x if output is None else output * x
-        assert output is not None
+    operation = staticmethod(torch.mul)
+
+    def _merge_masked(self, inputs: Sequence[Tensor], masks: Sequence[Tensor | None]) -> Tensor:
+        parts = [x if kept is None else torch.where(kept, x, 1) for x, kept in zip(inputs, masks, strict=True)]
+        output = functools.reduce(torch.mul, parts)
         if any(kept is None for kept in masks):
             return output
-        return torch.where(torch.stack(torch.broadcast_tensors(*masks)).any(0), output, 0)  # type: ignore[arg-type]
+        return torch.where(functools.reduce(torch.logical_or, masks), output, 0)  # type: ignore[arg-type]
 
 
 @builtin("keras.layers")
@@ -196,22 +197,17 @@ class Average(_Merge):
     """
 
     weak = (float,)
+    operation = staticmethod(torch.add)
 
-    def _merge(self, inputs: Sequence[Tensor], mask: Masks) -> Tensor:
-        output = inputs[0]
-        for x in inputs[1:]:
-            output = output + x
-        return output / len(inputs)
+    def call(self, inputs: Sequence[Tensor], mask: Masks = None) -> Tensor:
+        """The mean."""
+        return super().call(inputs, mask) / len(inputs)
 
 
 class _Extreme(_Merge):
     """The element-wise extreme; a step masked in one input is taken from the others."""
 
-    def _pick(self, x: Tensor, y: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def _merge(self, inputs: Sequence[Tensor], mask: Masks) -> Tensor:
-        masks = _beside(inputs, mask)
+    def _merge_masked(self, inputs: Sequence[Tensor], masks: Sequence[Tensor | None]) -> Tensor:
         output, kept = inputs[0], masks[0]
         for x, also_kept in zip(inputs[1:], masks[1:], strict=True):
             if also_kept is not None:
@@ -219,7 +215,7 @@ class _Extreme(_Merge):
             if kept is not None:
                 output = torch.where(kept, output, x)
             kept = None if kept is None or also_kept is None else torch.logical_or(kept, also_kept)
-            output = self._pick(output, x)
+            output = self.operation(output, x)
         return output
 
 
@@ -240,8 +236,7 @@ class Maximum(_Extreme):
     Source: https://keras.io/api/layers/merging_layers/maximum/
     """
 
-    def _pick(self, x: Tensor, y: Tensor) -> Tensor:
-        return torch.maximum(x, y)
+    operation = staticmethod(torch.maximum)
 
 
 @builtin("keras.layers")
@@ -261,8 +256,7 @@ class Minimum(_Extreme):
     Source: https://keras.io/api/layers/merging_layers/minimum/
     """
 
-    def _pick(self, x: Tensor, y: Tensor) -> Tensor:
-        return torch.minimum(x, y)
+    operation = staticmethod(torch.minimum)
 
 
 @builtin("keras.layers")
@@ -375,6 +369,19 @@ class Dot(_Merge):
                 )
         return [axis % len(shape) for axis, shape in zip(axes, input_shape, strict=True)]
 
+    def build(self, input_shape: Sequence[Shape]) -> None:
+        """Check that the shapes fit each other, and write down what is to be summed: "abz,azc->abc"."""
+        super().build(input_shape)
+        ranks = [len(shape) for shape in input_shape]
+        self.summed = self._axes_of(input_shape)
+        letters = iter("bcdefghijklmnopqrstuvwxy")
+        labels = [["a", *(next(letters) for _ in range(rank - 2))] for rank in ranks]
+        kept = "".join(labels[0] + labels[1][1:])
+        for label, axis in zip(labels, self.summed, strict=True):
+            label.insert(axis, "z")
+        self.equation = f"{''.join(labels[0])},{''.join(labels[1])}->{kept}"
+        self.input_spec = [InputSpec(ndim=rank) for rank in ranks]
+
     def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
         """The batch, then what is left of the first input, then of the second."""
         self._check_count(input_shape)
@@ -392,16 +399,9 @@ class Dot(_Merge):
     def call(self, inputs: Sequence[Tensor]) -> Tensor:  # type: ignore[override]
         """The dot products."""
         first, second = inputs
-        axes = self._axes_of((first.shape, second.shape))
         if self.normalize:
-            first, second = (_unit(x, axis) for x, axis in zip(inputs, axes, strict=True))
-        # Label 0 is the batch, 1 the summed axis; the others are counted on.
-        left = [0, *range(2, first.ndim)]
-        right = [0, *range(first.ndim, first.ndim + second.ndim - 2)]
-        kept = left + right[1:]
-        left.insert(axes[0], 1)
-        right.insert(axes[1], 1)
-        output = torch.einsum(first, left, second, right, kept)
+            first, second = _unit(first, self.summed[0]), _unit(second, self.summed[1])
+        output = torch.einsum(self.equation, first, second)
         return output.unsqueeze(1) if output.ndim == 1 else output
 
     def compute_mask(self, inputs: Any, previous_mask: Masks = None) -> None:
@@ -413,10 +413,8 @@ def _expand(mask: Tensor, x: Tensor) -> Tensor:
     return mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
 
 
-def _beside(inputs: Sequence[Tensor], mask: Masks) -> list[Tensor | None]:
+def _beside(inputs: Sequence[Tensor], mask: Sequence[Tensor | None]) -> list[Tensor | None]:
     """For each input its mask, ready to broadcast with it."""
-    if mask is None:
-        return [None] * len(inputs)
     return [None if kept is None else _expand(kept, x) for x, kept in zip(inputs, mask, strict=True)]
 
 

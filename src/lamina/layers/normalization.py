@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import distributed
-from torch.distributed.nn import functional as distributed_functional
 from torch.nn import functional as F
 
 from lamina import constraints, initializers, regularizers
@@ -18,6 +17,9 @@ from lamina.core.errors import ArgumentError, ArgumentTypeError, ShapeError
 from lamina.core.registry import builtin
 from lamina.layers.base import Layer
 from lamina.layers.input_spec import InputSpec
+
+if distributed.is_available():
+    from torch.distributed.nn.functional import all_reduce
 
 _HALF = (torch.float16, torch.bfloat16)
 
@@ -392,7 +394,7 @@ class BatchNormalization(ScaleAndOffset):
         """Each value summed over all processes when synchronized; gradients are summed likewise."""
         if not self._communicates():
             return list(values)
-        return list(distributed_functional.all_reduce(torch.stack(values)).unbind())
+        return list(all_reduce(torch.stack(values)).unbind())  # pyright: ignore[reportPossiblyUnbound]
 
     def _renormalized(
         self,
@@ -625,15 +627,14 @@ class GroupNormalization(ScaleAndOffset):
         x = _full_precision(inputs, self.gamma, self.beta)
         dtype = torch.float32 if x.dtype in _HALF else x.dtype
         gamma, beta = _as(self.gamma, dtype), _as(self.beta, dtype)
+        # Torch's kernel cannot go backwards with an offset and no scale.
+        gamma = torch.ones_like(beta) if gamma is None and beta is not None else gamma
         axis = self.axis % x.dim()
         if axis == x.dim() - 1:
             # One long row of positions: torch has a kernel for channels-last images, and for no other rank.
             rows = x.reshape(x.shape[0], 1, -1, x.shape[-1]).permute(0, 3, 1, 2)
-            y = (
-                F.group_norm(rows, self.groups, gamma, beta, self.epsilon)
-                .permute(0, 2, 3, 1)
-                .reshape(x.shape)
-            )
+            y = F.group_norm(rows, self.groups, gamma, beta, self.epsilon)
+            y = y.permute(0, 2, 3, 1).reshape(x.shape)
         else:
             y = F.group_norm(x.movedim(axis, 1), self.groups, gamma, beta, self.epsilon).movedim(1, axis)
         return y.to(torch_dtype(self.compute_dtype))

@@ -279,7 +279,7 @@ class BaseAdaptiveAveragePooling(BaseAdaptivePooling):
     """The mean value of each window. The arguments are those of `BaseAdaptivePooling`."""
 
     def _pool(self, x: torch.Tensor, output_size: tuple[int, ...]) -> torch.Tensor:
-        pool = F.adaptive_avg_pool3d if self.rank == 3 else F.adaptive_avg_pool2d
+        pool: Any = F.adaptive_avg_pool3d if self.rank == 3 else F.adaptive_avg_pool2d
         return pool(x, output_size)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lamina.core.config import standardize_data_format
+from lamina.core.dtypes import is_float
 from lamina.core.errors import ArgumentError, ArgumentTypeError, ShapeError
 from lamina.core.registry import builtin
 from lamina.graph.tensor import KerasTensor
@@ -102,11 +103,14 @@ class Reshape(Layer):
 
     def compute_output_spec(self, inputs: Any) -> Any:
         """The output as a symbolic tensor."""
-        return KerasTensor(self.compute_output_shape(inputs.shape), inputs.dtype)
+        return _symbolic(self, inputs)
 
     def call(self, inputs: Tensor) -> Tensor:
         """The inputs in the target shape."""
-        return inputs.reshape(self.compute_output_shape(inputs.shape))  # type: ignore[arg-type]
+        try:
+            return inputs.reshape(inputs.shape[0], *self.target_shape)
+        except RuntimeError:  # a shape that does not fit, or an empty batch, where torch cannot work out -1
+            return inputs.reshape(self.compute_output_shape(tuple(inputs.shape)))  # type: ignore[arg-type]
 
 
 @builtin("keras.layers")
@@ -324,7 +328,7 @@ class _Cropping(_Borders):
 
     def compute_output_spec(self, inputs: Any) -> Any:
         """The output as a symbolic tensor."""
-        return KerasTensor(self.compute_output_shape(inputs.shape), inputs.dtype)
+        return _symbolic(self, inputs)
 
     def call(self, inputs: Tensor) -> Tensor:
         """A view of what is left."""
@@ -567,6 +571,12 @@ class UpSampling3D(_UpSampling):
         self, size: int | Sequence[int] = (2, 2, 2), data_format: str | None = None, **kwargs: Any
     ) -> None:
         super().__init__(size, data_format, **kwargs)
+
+
+def _symbolic(layer: Layer, inputs: Any) -> KerasTensor:
+    """The output that a layer's `compute_output_shape` tells, for a symbolic input."""
+    dtype = layer.compute_dtype if layer.autocast and is_float(inputs.dtype) else inputs.dtype
+    return KerasTensor(layer.compute_output_shape(inputs.shape), dtype)
 
 
 def _positive_int(value: Any, name: str, where: str) -> int:

@@ -34,7 +34,10 @@ class TorchModuleWrapper(Layer):
         super().__init__(name=name, **kwargs)
         if not isinstance(module, nn.Module):
             raise ArgumentTypeError(
-                "A torch module is needed.", where="module", expected="torch.nn.Module", received=type(module).__name__
+                "A torch module is needed.",
+                where="module",
+                expected="torch.nn.Module",
+                received=type(module).__name__,
             )
         self.module = module
 

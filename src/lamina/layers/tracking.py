@@ -103,8 +103,19 @@ def copy_plain(container: Any, memo: dict[int, Any]) -> Any:
     return copy.deepcopy(plain, memo)
 
 
-for _name in ("append", "extend", "insert", "remove", "pop", "clear", "sort", "reverse", "__setitem__", "__delitem__"):
+for _name in (
+    "append",
+    "extend",
+    "insert",
+    "remove",
+    "pop",
+    "clear",
+    "sort",
+    "reverse",
+    "__setitem__",
+    "__delitem__",
+    "__iadd__",
+):
     setattr(TrackedList, _name, _mutating(_name, list))
-setattr(TrackedList, "__iadd__", _mutating("__iadd__", list))
 for _name in ("__setitem__", "__delitem__", "update", "pop", "popitem", "clear", "setdefault"):
     setattr(TrackedDict, _name, _mutating(_name, dict))

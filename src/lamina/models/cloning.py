@@ -80,7 +80,10 @@ def _clone_sequential(model: Sequential, input_tensors: Any, copy_of: Callable[[
 
 
 def _clone_functional(
-    model: Functional, input_tensors: Any, copy_of: Callable[[Any], Any], call_function: Callable[..., Any] | None
+    model: Functional,
+    input_tensors: Any,
+    copy_of: Callable[[Any], Any],
+    call_function: Callable[..., Any] | None,
 ) -> Functional:
     copies: dict[int, Any] = {}
 
@@ -90,9 +93,10 @@ def _clone_functional(
         if id(operation) not in copies:
             copies[id(operation)] = copy_of(operation)
         layer = copies[id(operation)]
-        if call_function is None:
+        call = call_function
+        if call is None:
             return layer
-        return lambda *args, **kwargs: call_function(layer, *args, **kwargs)
+        return lambda *args, **kwargs: call(layer, *args, **kwargs)
 
     flat = [Input(batch_shape=t.shape, dtype=t.dtype, name=t._keras_history.operation.name) for t in model.inputs]
     fresh = tree.flatten(input_tensors) if input_tensors is not None else flat

@@ -119,7 +119,7 @@ class Functional(Model):
         if mask is not None:
             for value, part in zip(values, tree.flatten(mask), strict=False):
                 if part is not None:
-                    value._keras_mask = part
+                    value._keras_mask = part  # pyright: ignore[reportAttributeAccessIssue]
         results = self._plan.run(values)
         return results[0] if self._single_output else tree.pack_sequence_as(self._outputs_struct, results)
 
@@ -252,7 +252,8 @@ class Functional(Model):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        graph = {key: state.pop(key) for key in ("_nodes", "_plan", "_inputs_struct", "_outputs_struct", "inputs", "outputs")}
+        del state["_plan"]
+        graph = {key: state.pop(key) for key in ("_nodes", "_inputs_struct", "_outputs_struct", "inputs", "outputs")}
         return {**state, **graph}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -261,6 +262,7 @@ class Functional(Model):
             known = node.operation._inbound_nodes
             if not any(node is other for other in known):
                 known.append(node)
+        self.__dict__["_plan"] = Plan(self.inputs, self.outputs)
 
 
 _functional.append(Functional)

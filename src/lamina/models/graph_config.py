@@ -161,7 +161,9 @@ def call_again(operation: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
 
 
 def _connect_all(
-    waiting: list[tuple[str, int, Any]], operations: Mapping[str, Any], tensors: dict[tuple[str, int, int], KerasTensor]
+    waiting: list[tuple[str, int, Any]],
+    operations: Mapping[str, Any],
+    tensors: dict[tuple[str, int, int], KerasTensor],
 ) -> None:
     """Call the operations in the order their inputs become known."""
     while waiting:

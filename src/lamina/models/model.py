@@ -68,7 +68,9 @@ class Model(Trainer, Layer):
             raise ArgumentError("Give a name or an index.", where="get_layer()")
         if index is not None:
             if not -len(layers) <= index < len(layers):
-                raise ArgumentError("There is no layer of that index.", expected=f"0 to {len(layers) - 1}", received=index)
+                raise ArgumentError(
+                    "There is no layer of that index.", expected=f"0 to {len(layers) - 1}", received=index
+                )
             return layers[index]
         for layer in layers:
             if _name_of(layer) == name:
@@ -191,7 +193,11 @@ def _name_of(layer: Any) -> str:
 def _is_functional_call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     if "inputs" in kwargs and "outputs" in kwargs:
         return True
-    return len(args) + len(kwargs) >= 2 and (len(args) >= 2 or (len(args) == 1 and "outputs" in kwargs)) and _holds(args[0])
+    return (
+        len(args) + len(kwargs) >= 2
+        and (len(args) >= 2 or (len(args) == 1 and "outputs" in kwargs))
+        and _holds(args[0])
+    )
 
 
 def _holds(value: Any) -> bool:
@@ -212,7 +218,7 @@ def _functional_class() -> Any:
 
 
 def _make_functional(cls: type, functional: type) -> None:
-    """Let a program's own class, whose constructor calls `super().__init__(inputs, outputs)`, derive from Functional."""
+    """Let a program's own class that calls `super().__init__(inputs, outputs)` derive from Functional."""
     if issubclass(cls, functional):
         return
     for base in cls.__bases__:

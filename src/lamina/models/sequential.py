@@ -94,7 +94,8 @@ class Sequential(Model):
             return
         if any(layer is other for other in self._stack):
             raise ArgumentError(
-                f'The layer "{layer.name}" is in the model already.', fix="make a second layer, or use the functional API"
+                f'The layer "{layer.name}" is in the model already.',
+                fix="make a second layer, or use the functional API",
             )
         if any(layer.name == other.name for other in self._stack):
             raise ArgumentError(
@@ -137,7 +138,9 @@ class Sequential(Model):
         """Build all layers for inputs of a shape, the batch axis included."""
         if not self._stack:
             raise StateError(
-                "A Sequential without layers cannot be built.", where=f"model '{self.name}'", fix="add a layer first"
+                "A Sequential without layers cannot be built.",
+                where=f"model '{self.name}'",
+                fix="add a layer first",
             )
         if input_shape is None:
             raise ArgumentError("A shape is needed.", where="build(input_shape)", fix="build((None, features))")

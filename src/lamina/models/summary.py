@@ -94,7 +94,7 @@ def _cell(text: str) -> Any:
 def _ratios(positions: Sequence[float] | None, count: int) -> list[int]:
     """Column widths from the relative ends of the columns."""
     if positions is None:
-        return {3: [43, 34, 23], 4: [34, 26, 17, 23], 5: [30, 24, 15, 20, 11]}[count]
+        return {3: [43, 34, 23], 4: [34, 26, 17, 23], 5: [30, 22, 13, 21, 14]}[count]
     ends = list(positions)[:count]
     if len(ends) < count:
         ends += [1.0] * (count - len(ends))
@@ -224,5 +224,3 @@ def _size(size: float) -> str:
             return f"{size:.2f} {unit}"
         size /= 1024
     return f"{size:.2f} TB"
-
-
