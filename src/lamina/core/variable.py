@@ -172,6 +172,12 @@ class Variable(torch.nn.Parameter):
         """The value as a NumPy array of its own."""
         return convert_to_numpy(self).copy()
 
+    def __float__(self) -> float:
+        return float(self.detach().item())
+
+    def __int__(self) -> int:
+        return int(self.detach().item())
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         array = convert_to_numpy(self)
         return array.astype(dtype) if dtype is not None else array

@@ -340,7 +340,10 @@ class Layer(Captured, WeightOwner):
         """Raise the error the inputs deserve when torch has failed on them; else say in which layer it happened."""
         if isinstance(error, LaminaError):
             raise error
-        self._check_inputs(args, {})
+        try:
+            self._check_inputs(args, {})
+        except LaminaError as better:
+            raise better from None
         shapes = ", ".join(str(shape_of(arg)) for arg in args)
         note = f"in {self._where()}, called on inputs of shape {shapes}"
         if note not in getattr(error, "__notes__", ()):

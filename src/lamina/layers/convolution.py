@@ -17,45 +17,39 @@ from lamina.layers.base import Layer
 from lamina.layers.direct import DIRECT
 from lamina.layers.input_spec import InputSpec
 
-
-def kernel_layout(rank: int) -> tuple[int, ...]:
-    """The order of axes in which a kernel (spatial..., in, out) is torch's weight (out, in, spatial...)."""
-    return (rank + 1, rank, *range(rank))
+# By rank, the order of axes in which a kernel (spatial..., in, out) is torch's weight (out, in, spatial...).
+KERNEL_LAYOUT = {1: (2, 1, 0), 2: (3, 2, 0, 1), 3: (4, 3, 0, 1, 2)}
 
 
 def convolve(
-    layer: Any, inputs: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None, groups: int
+    layer: Any, inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, groups: int
 ) -> torch.Tensor:
     """Convolve inputs in the layer's layout with a weight in torch's, as the layer's arguments say."""
-    x = windows.to_torch(inputs, layer.data_format)
-    strides, dilation = windows.plane(layer.strides, 1), windows.plane(layer.dilation_rate, 1)
-    padding: Any = 0
+    rank, strides, dilation = layer.rank, layer.strides, layer.dilation_rate
+    x = windows.to_torch(inputs, rank, layer.data_format)
+    padding = (0,) * rank
     if layer.padding != "valid":
-        amounts = windows.pads(
-            layer.padding, x.shape[-layer.rank :], layer.kernel_size, layer.strides, layer.dilation_rate
-        )
+        amounts = windows.pads(layer.padding, x.shape[-rank:], layer.kernel_size, strides, dilation)
         if windows.is_symmetric(amounts):
-            padding = windows.plane(tuple(before for before, _ in amounts), 0)
+            padding = tuple(before for before, _ in amounts)
         else:
             x = F.pad(x, windows.flat(amounts))
-    if layer.rank == 1:
-        kernel = kernel.unsqueeze(2)
-    operation = torch.conv3d if layer.rank == 3 else torch.conv2d
+    if rank == 1:
+        weight, strides, dilation, padding = weight.unsqueeze(2), (1, *strides), (1, *dilation), (0, *padding)
+    operation = torch.conv3d if rank == 3 else torch.conv2d
     try:
-        y = operation(x, kernel, bias, strides, padding, dilation, groups)
+        y = operation(x, weight, bias, strides, padding, dilation, groups)
     except RuntimeError:
         layer.compute_output_shape(tuple(inputs.shape))
         raise
-    return windows.from_torch(y, layer.data_format, layer.rank)
+    return windows.from_torch(y, rank, layer.data_format)
 
 
 def check_positive(**arguments: int | None) -> None:
     """Refuse counts below one; None stands for not given."""
     for name, value in arguments.items():
         if value is not None and value <= 0:
-            raise ArgumentError(
-                f"{name} must be positive.", where=name, expected="at least 1", received=value
-            )
+            raise ArgumentError(f"{name} must be positive.", where=name, expected="at least 1", received=value)
 
 
 def check_strides_or_dilation(strides: tuple[int, ...], dilation_rate: tuple[int, ...]) -> None:
@@ -225,7 +219,7 @@ class BaseConv(Convolution):
             initializer=self.kernel_initializer,
             regularizer=self.kernel_regularizer,
             constraint=self.kernel_constraint,
-            layout=kernel_layout(self.rank),
+            layout=KERNEL_LAYOUT[self.rank],
         )
         self._finish_build(channels, self.filters)
 
@@ -233,18 +227,16 @@ class BaseConv(Convolution):
         """Convolve, add the bias, activate."""
         kernel, bias = self.kernel, self.bias
         if type(self).convolution_op is BaseConv.convolution_op:
-            outputs = convolve(self, inputs, kernel.permute(kernel_layout(self.rank)), bias, self.groups)
+            outputs = convolve(self, inputs, kernel.permute(KERNEL_LAYOUT[self.rank]), bias, self.groups)
         else:
             outputs = self.convolution_op(inputs, kernel)
             if bias is not None:
-                outputs = outputs + (
-                    bias if windows.channel_axis(self) == -1 else bias.view(-1, *(1,) * self.rank)
-                )
+                outputs = outputs + (bias if windows.channel_axis(self) == -1 else bias.view(-1, *(1,) * self.rank))
         return self._activated(outputs)
 
     def convolution_op(self, inputs: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
         """The convolution alone, without bias and activation; override it to alter the kernel."""
-        return convolve(self, inputs, kernel.permute(kernel_layout(self.rank)), None, self.groups)
+        return convolve(self, inputs, kernel.permute(KERNEL_LAYOUT[self.rank]), None, self.groups)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """The output's shape for inputs of this shape."""

@@ -9,7 +9,7 @@ import torch
 from lamina import constraints, initializers, regularizers
 from lamina.core.registry import builtin
 from lamina.layers import windows
-from lamina.layers.convolution import Convolution, check_positive, convolve, kernel_layout
+from lamina.layers.convolution import KERNEL_LAYOUT, Convolution, check_positive, convolve
 
 
 def depthwise_layout(rank: int) -> tuple[int, ...]:
@@ -248,7 +248,7 @@ class BaseSeparableConv(Convolution):
             initializer=self.pointwise_initializer,
             regularizer=self.pointwise_regularizer,
             constraint=self.pointwise_constraint,
-            layout=kernel_layout(self.rank),
+            layout=KERNEL_LAYOUT[self.rank],
         )
         self._finish_build(channels, self.filters)
 
@@ -256,11 +256,11 @@ class BaseSeparableConv(Convolution):
         """Convolve each channel, mix the channels, add the bias, activate."""
         kernel = self.depthwise_kernel
         outputs = windows.to_torch(
-            convolve(self, inputs, depthwise_weight(kernel), None, kernel.shape[-2]), self.data_format
+            convolve(self, inputs, depthwise_weight(kernel), None, kernel.shape[-2]), self.rank, self.data_format
         )
-        mixing = self.pointwise_kernel.permute(kernel_layout(self.rank))
+        mixing = self.pointwise_kernel.permute(KERNEL_LAYOUT[self.rank])
         mixed = torch.conv2d(outputs, mixing.unsqueeze(2) if self.rank == 1 else mixing, self.bias)
-        outputs = windows.from_torch(mixed, self.data_format, self.rank)
+        outputs = windows.from_torch(mixed, self.rank, self.data_format)
         return self._activated(outputs)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:

@@ -10,7 +10,7 @@ from lamina import constraints, initializers, regularizers
 from lamina.core.errors import ArgumentError
 from lamina.core.registry import builtin
 from lamina.layers import windows
-from lamina.layers.convolution import Convolution, check_positive, check_strides_or_dilation, kernel_layout
+from lamina.layers.convolution import KERNEL_LAYOUT, Convolution, check_positive, check_strides_or_dilation
 
 
 def margins(mode: str, reach: int, stride: int, extra: int | None) -> tuple[int, int]:
@@ -96,18 +96,14 @@ class BaseConvTranspose(Convolution):
         )
         self.filters = filters
         self.output_padding = (
-            None
-            if output_padding is None
-            else windows.sizes(output_padding, self.rank, "output_padding", least=0)
+            None if output_padding is None else windows.sizes(output_padding, self.rank, "output_padding", least=0)
         )
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
         self.kernel_constraint = constraints.get(kernel_constraint)
         check_positive(filters=filters)
         check_strides_or_dilation(self.strides, self.dilation_rate)
-        if any(
-            extra >= stride for extra, stride in zip(self.output_padding or (), self.strides, strict=False)
-        ):
+        if any(extra >= stride for extra, stride in zip(self.output_padding or (), self.strides, strict=False)):
             raise ArgumentError(
                 "An output_padding reaches the stride.",
                 where="output_padding",
@@ -124,7 +120,7 @@ class BaseConvTranspose(Convolution):
             initializer=self.kernel_initializer,
             regularizer=self.kernel_regularizer,
             constraint=self.kernel_constraint,
-            layout=kernel_layout(self.rank),
+            layout=KERNEL_LAYOUT[self.rank],
         )
         self._finish_build(channels, self.filters)
 
@@ -132,18 +128,16 @@ class BaseConvTranspose(Convolution):
         """What is cut in front of and behind each spatial axis."""
         extras = self.output_padding or (None,) * self.rank
         axes = zip(self.kernel_size, self.dilation_rate, self.strides, extras, strict=True)
-        return [
-            margins(self.padding, (size - 1) * rate + 1, stride, extra) for size, rate, stride, extra in axes
-        ]
+        return [margins(self.padding, (size - 1) * rate + 1, stride, extra) for size, rate, stride, extra in axes]
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         """Convolve backwards, add the bias, activate."""
-        weight, bias = self.kernel.permute(kernel_layout(self.rank)), self.bias
+        weight, bias = self.kernel.permute(KERNEL_LAYOUT[self.rank]), self.bias
         cuts = self._margins()
         front = windows.plane(tuple(cut for cut, _ in cuts), 0)
         # Torch cuts alike on both sides and can only add behind; what it cuts too little is sliced off later.
         added = windows.plane(tuple(max(before - behind, 0) for before, behind in cuts), 0)
-        x = windows.to_torch(inputs, self.data_format)
+        x = windows.to_torch(inputs, self.rank, self.data_format)
         strides, dilation = windows.plane(self.strides, 1), windows.plane(self.dilation_rate, 1)
         if self.rank == 3:
             y = torch.conv_transpose3d(x, weight, bias, strides, front, added, 1, dilation)
@@ -153,7 +147,7 @@ class BaseConvTranspose(Convolution):
         for axis, (before, behind) in enumerate(cuts, start=y.dim() - self.rank):
             if behind > before:
                 y = y.narrow(axis, 0, y.shape[axis] - (behind - before))
-        outputs = windows.from_torch(y, self.data_format, self.rank)
+        outputs = windows.from_torch(y, self.rank, self.data_format)
         return self._activated(outputs)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:

@@ -18,10 +18,11 @@ from lamina.core.serialization import serialize_keras_object
 from lamina.layers.base import Layer
 from lamina.layers.direct import DIRECT
 from lamina.layers.input_spec import InputSpec
+from lamina.layers.lora import LowRank
 
 
 @builtin("keras.layers")
-class Dense(Layer):
+class Dense(LowRank):
     """A fully connected layer: `activation(inputs @ kernel + bias)` along the last axis.
 
     Args:
@@ -53,6 +54,8 @@ class Dense(Layer):
 
     Source: https://keras.io/api/layers/core_layers/dense/
     """
+
+    lora_target = "kernel"
 
     def __init__(
         self,
@@ -107,6 +110,8 @@ class Dense(Layer):
         else:
             self.bias = None
         self.input_spec = InputSpec(min_ndim=2, axes={-1: features})
+        if self.lora_rank:
+            self.enable_lora(self.lora_rank, self.lora_alpha)
 
     def call(self, inputs: Tensor) -> Tensor:
         """The inputs times the kernel, plus the bias, activated."""
@@ -119,11 +124,9 @@ class Dense(Layer):
             outputs = torch.addmm(bias, inputs, self.kernel)
         else:
             outputs = F.linear(inputs, self.kernel.T, bias)
+        if self.lora_enabled:
+            outputs = outputs + self.low_rank(inputs)
         return outputs if activation is activations.linear else DIRECT.get(activation, activation)(outputs)
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor arguments."""
-        return _without_lora(super().get_config())
 
 
 @builtin("keras.layers")
@@ -152,7 +155,7 @@ class Activation(Layer):
 
 
 @builtin("keras.layers")
-class Embedding(Layer):
+class Embedding(LowRank):
     """Integers to vectors: each id picks its row of a table that is learned.
 
     Args:
@@ -179,6 +182,8 @@ class Embedding(Layer):
 
     Source: https://keras.io/api/layers/core_layers/embedding/
     """
+
+    lora_target = "embeddings"
 
     def __init__(
         self,
@@ -220,12 +225,15 @@ class Embedding(Layer):
                 regularizer=self.embeddings_regularizer,
                 constraint=self.embeddings_constraint,
             )
+            if self.lora_rank:
+                self.enable_lora(self.lora_rank, self.lora_alpha)
 
     def call(self, inputs: Tensor) -> Tensor:
         """The rows the inputs name."""
         ids = inputs if inputs.dtype in (torch.int64, torch.int32) else inputs.int()
         try:
-            return self.cast(torch.embedding(self.embeddings, ids))
+            rows = self.cast(torch.embedding(self.embeddings, ids))
+            return rows + self.low_rank_rows(ids) if self.lora_enabled else rows
         except IndexError:
             low, high = int(ids.min()), int(ids.max())
             raise ArgumentError(
@@ -248,7 +256,7 @@ class Embedding(Layer):
         """The constructor arguments without the table."""
         config = super().get_config()
         del config["weights"]
-        return {"activity_regularizer": None} | _without_lora(config)
+        return {"activity_regularizer": None} | config
 
 
 @builtin("keras.layers")
@@ -394,8 +402,3 @@ def _positive(value: Any, name: str, where: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ArgumentError(f"`{name}` cannot be used.", where=where, expected="an integer >= 1", received=repr(value))
     return value
-
-
-def _without_lora(config: dict[str, Any]) -> dict[str, Any]:
-    """A config that names LoRA only where it is on, as Keras writes it."""
-    return config if config.get("lora_rank") else {k: v for k, v in config.items() if not k.startswith("lora_")}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from lamina.core.errors import ArgumentError, StateError
-from lamina.core.variable import Variable
+from lamina.core.tensors import convert_to_numpy
 from lamina.layers.base import Layer
 
 
@@ -55,26 +56,53 @@ class LowRank(Layer):
         rows, columns = weight.shape
         regularizer = getattr(self, f"{name}_regularizer")
         for letter, shape, initializer in (("a", (rows, rank), a_initializer), ("b", (rank, columns), b_initializer)):
-            made = self.add_weight(shape, initializer, "float32", regularizer=regularizer, name=f"lora_{name}_{letter}")
+            key = f"lora_{name}_{letter}"
+            made = self.add_weight(shape, initializer, "float32", regularizer=regularizer, name=key)
             made.data = made.data.to(weight.device)
         weight.requires_grad_(False)
         self.lora_rank, self.lora_alpha = rank, lora_alpha if lora_alpha is not None else rank
         self.lora_enabled = True
 
     def low_rank(self, left: Tensor) -> Tensor:
-        """`left @ a @ b`, scaled, in the compute dtype."""
-        a, b = self._lora_pair()
-        assert self.lora_alpha is not None and self.lora_rank is not None
-        return self.cast(torch.matmul(torch.matmul(left.to(a.dtype), a), b) * (self.lora_alpha / self.lora_rank))
+        """`left @ a @ b`, scaled: what is added to `left @ weight`."""
+        a = self._lora_pair()[0]
+        return self._scaled(torch.matmul(left.to(a.dtype), a))
 
-    def _lora_pair(self) -> tuple[Variable, Variable]:
-        return getattr(self, f"lora_{self.lora_target}_a"), getattr(self, f"lora_{self.lora_target}_b")
+    def low_rank_rows(self, ids: Tensor) -> Tensor:
+        """What is added to the rows of the weight that these integers pick."""
+        return self._scaled(torch.embedding(self._lora_pair()[0], ids))
+
+    def _scaled(self, projected: Tensor) -> Tensor:
+        scale = (self.lora_alpha or 1) / (self.lora_rank or 1)
+        return self.cast(torch.matmul(projected, self._lora_pair()[1]) * scale)
+
+    def _lora_pair(self) -> list[Tensor]:
+        names = (f"lora_{self.lora_target}_{letter}" for letter in "ab")
+        return [weight for name in names if (weight := self._parameters.get(name)) is not None]
+
+    def _own_weights(self) -> list[Any]:
+        pair = self._lora_pair()
+        return [weight for weight in super()._own_weights() if not any(weight is half for half in pair)]
 
     def save_own_variables(self, store: Any) -> None:
-        """Write the weights into a mapping, the addition merged into its weight."""
-        super().save_own_variables(store)
+        """Write the layer's own weights into a mapping, the addition merged into its weight."""
+        if not self.lora_enabled:
+            return super().save_own_variables(store)
+        target = self._parameters[self.lora_target]
+        assert target is not None
+        with torch.no_grad():
+            merged = target + self.low_rank(torch.eye(len(target), device=target.device)).to(target.dtype)
+        for index, weight in enumerate(self._own_weights()):
+            store[str(index)] = convert_to_numpy(merged if weight is target else weight)
+
+    def load_own_variables(self, store: Mapping[str, Any]) -> None:
+        """Read the layer's own weights from a mapping; an addition begins anew from nothing."""
+        super().load_own_variables(store)
         if self.lora_enabled:
-            own, pair = self._own_weights(), self._lora_pair()
-            kept = [store[str(i)] for i, weight in enumerate(own) if not any(weight is half for half in pair)]
             with torch.no_grad():
-                merged = self._parameters[self.lora_target] + self.low_rank(torch.eye(len(pair[0]))).to("cpu")  # type: ignore[operator]
+                self._lora_pair()[1].zero_()
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor arguments; those of LoRA only where it is on, as Keras writes them."""
+        config = super().get_config()
+        return config if self.lora_rank else {k: v for k, v in config.items() if not k.startswith("lora_")}

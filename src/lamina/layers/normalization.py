@@ -252,13 +252,12 @@ class BatchNormalization(ScaleAndOffset):
             self.moving_stddev = self._add_statistic("moving_stddev", shape, deviation)
             self.renorm_mean = self._add_statistic("renorm_mean", shape, _fresh(self.moving_mean_initializer))
             self.renorm_stddev = self._add_statistic("renorm_stddev", shape, deviation)
+        self._order, self._inverse = _channels_to_front(axis, len(input_shape))
         self.input_spec = InputSpec(ndim=len(input_shape), axes={self.axis: shape[0]})
 
     def _add_statistic(self, name: str, shape: tuple[int, ...], initializer: Any) -> Any:
         """State that training moves and gradients do not."""
-        return self.add_weight(
-            name=name, shape=shape, initializer=initializer, trainable=False, autocast=False
-        )
+        return self.add_weight(name=name, shape=shape, initializer=initializer, trainable=False, autocast=False)
 
     def call(
         self, inputs: torch.Tensor, training: bool | None = None, mask: torch.Tensor | None = None
@@ -269,17 +268,15 @@ class BatchNormalization(ScaleAndOffset):
             x = x.float()
         if x.dtype not in _HALF:
             gamma, beta = _as(gamma, x.dtype), _as(beta, x.dtype)
-        if not (training and self.trainable):
+        if not training or not self._trainable:
             y = self._normalize(x, gamma, beta)
-        elif mask is not None or self._communicates():
+        elif mask is not None or self._communicates() or x.numel() == x.shape[self.axis]:
             y = self._normalize_by(x, gamma, beta, *self._moments(x, mask))
+        elif self.renorm:
+            y = self._renormalize(x, gamma, beta)
         else:
             y = self._normalize_batch(x, gamma, beta)
-        return (
-            y
-            if y.dtype == inputs.dtype == torch_dtype(self.compute_dtype)
-            else y.to(torch_dtype(self.compute_dtype))
-        )
+        return y if y.dtype is self._compute_dtype else y.to(self._compute_dtype)
 
     def _mixes(self) -> bool:
         """Whether torch's kernels take half-precision inputs with these weights, computing in float32."""
@@ -291,27 +288,13 @@ class BatchNormalization(ScaleAndOffset):
 
     def _to_torch(self, x: torch.Tensor) -> torch.Tensor:
         """A view with the channels on axis 1, of a layout that torch has kernels for."""
-        rank = x.dim()
-        axis = self.axis % rank
-        if axis == rank - 1 and rank in (4, 5):
-            return x.permute(0, rank - 1, *range(1, rank - 1))
-        if axis == rank - 1 and rank != 2:
-            return x.reshape(-1, x.shape[-1])
-        return x if axis == 1 else x.movedim(axis, 1)
+        return x.reshape(-1, x.shape[-1]) if self._order is None else x.permute(self._order)
 
     def _from_torch(self, y: torch.Tensor, shape: torch.Size) -> torch.Tensor:
         """The view back from `_to_torch`."""
-        rank = len(shape)
-        axis = self.axis % rank
-        if axis == rank - 1 and rank in (4, 5):
-            return y.permute(0, *range(2, rank), 1)
-        if axis == rank - 1 and rank != 2:
-            return y.view(shape)
-        return y if axis == 1 else y.movedim(1, axis)
+        return y.view(shape) if self._inverse is None else y.permute(self._inverse)
 
-    def _normalize(
-        self, x: torch.Tensor, gamma: torch.Tensor | None, beta: torch.Tensor | None
-    ) -> torch.Tensor:
+    def _normalize(self, x: torch.Tensor, gamma: torch.Tensor | None, beta: torch.Tensor | None) -> torch.Tensor:
         """By the moving statistics."""
         mean, variance = self.moving_mean, self.moving_variance
         if x.dtype not in _HALF:
@@ -319,25 +302,31 @@ class BatchNormalization(ScaleAndOffset):
         y = torch.batch_norm(self._to_torch(x), gamma, beta, mean, variance, False, 0.0, self.epsilon, True)
         return self._from_torch(y, x.shape)
 
-    def _normalize_batch(
-        self, x: torch.Tensor, gamma: torch.Tensor | None, beta: torch.Tensor | None
-    ) -> torch.Tensor:
-        """By the statistics of this batch, in one fused pass."""
-        channels_first = self._to_torch(x)
-        if self.renorm:
-            y, mean, inverse = torch.native_batch_norm(
-                channels_first, None, None, None, None, True, 0.0, self.epsilon
-            )
-            gamma, beta = self._renormalized(mean.detach(), inverse.detach().reciprocal(), gamma, beta)
-            shape = (-1, *(1,) * (y.dim() - 2))
-            return self._from_torch(torch.addcmul(beta.view(shape), y, gamma.view(shape)), x.shape)
-        # Torch's own running average would take the variance over count - 1, so the averages are moved here.
-        y, mean, inverse = torch.native_batch_norm(
-            channels_first, gamma, beta, None, None, True, 0.0, self.epsilon
-        )
-        _follow(self.moving_mean, mean.detach(), self.momentum)
-        _follow(self.moving_variance, inverse.detach().pow(-2).sub_(self.epsilon), self.momentum)
+    def _normalize_batch(self, x: torch.Tensor, gamma: torch.Tensor | None, beta: torch.Tensor | None) -> torch.Tensor:
+        """By the statistics of this batch, in one fused pass that moves the averages too.
+
+        Torch averages the variance over count - 1. Scaled by count / (count - 1) beforehand and back afterwards,
+        the moving variance follows the one over count instead.
+        """
+        view, mean, variance = self._to_torch(x), self.moving_mean, self.moving_variance
+        count = x.numel() // view.shape[1]
+        excess = count / (count - 1)
+        full = torch.float32 if x.dtype in _HALF else x.dtype
+        new_mean, new_variance = mean.to(full), variance.to(full) * excess
+        speed = 1.0 - self.momentum
+        y = torch.batch_norm(view, gamma, beta, new_mean, new_variance, True, speed, self.epsilon, True)
+        if new_mean is not mean:
+            mean.copy_(new_mean)
+        torch.mul(new_variance, 1.0 / excess, out=variance)
         return self._from_torch(y, x.shape)
+
+    def _renormalize(self, x: torch.Tensor, gamma: torch.Tensor | None, beta: torch.Tensor | None) -> torch.Tensor:
+        """By the statistics of this batch, corrected towards those of batch renormalization."""
+        view = self._to_torch(x)
+        y, mean, inverse = torch.native_batch_norm(view, None, None, None, None, True, 0.0, self.epsilon)
+        gamma, beta = self._renormalized(mean.detach(), inverse.detach().reciprocal(), gamma, beta)
+        shape = (-1, *(1,) * (y.dim() - 2))
+        return self._from_torch(torch.addcmul(beta.view(shape), y, gamma.view(shape)), x.shape)
 
     def _normalize_by(
         self,
@@ -394,7 +383,7 @@ class BatchNormalization(ScaleAndOffset):
         """Each value summed over all processes when synchronized; gradients are summed likewise."""
         if not self._communicates():
             return list(values)
-        return list(all_reduce(torch.stack(values)).unbind())  # pyright: ignore[reportPossiblyUnbound]
+        return list(all_reduce(torch.stack(values)).unbind())  # pyright: ignore[reportPossiblyUnboundVariable]
 
     def _renormalized(
         self,
@@ -419,6 +408,18 @@ class BatchNormalization(ScaleAndOffset):
         if gamma is not None:
             r, d = r * gamma, d * gamma
         return r, d if beta is None else d + beta
+
+
+def _channels_to_front(axis: int, rank: int) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
+    """The order of axes that puts this one second, and its inverse; None to see a tensor as rows of channels.
+
+    Torch has kernels for channels-last tensors of rank 4 and 5; of other ranks it would copy them.
+    """
+    if axis == rank - 1 and rank not in (2, 4, 5):
+        return None, None
+    first, *rest = (other for other in range(rank) if other != axis)
+    order = (first, axis, *rest)
+    return order, tuple(order.index(position) for position in range(rank))
 
 
 def _checked_clipping(clipping: dict[str, float] | None) -> dict[str, float]:
@@ -669,9 +670,7 @@ class RMSNormalization(Layer):
         """Create the scale for inputs of this shape."""
         axes = positions(self, self.axis, input_shape)
         self.axis = [self.axis] if isinstance(self.axis, int) else sorted(self.axis)
-        self.scale = self.add_weight(
-            name="scale", shape=sizes_at(self, axes, input_shape), initializer="ones"
-        )
+        self.scale = self.add_weight(name="scale", shape=sizes_at(self, axes, input_shape), initializer="ones")
 
     def call(self, x: torch.Tensor) -> torch.Tensor:
         """Normalize and scale."""

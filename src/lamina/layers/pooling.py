@@ -55,13 +55,13 @@ class BasePooling(Layer):
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         """Pool each window."""
-        x = windows.to_torch(inputs, self.data_format)
+        x = windows.to_torch(inputs, self.rank, self.data_format)
         try:
             y = self._pool_same(x) if self.padding == "same" else self._pool(x, self.pool_size, self.strides)
         except RuntimeError:
             self.compute_output_shape(tuple(inputs.shape))
             raise
-        return windows.from_torch(y, self.data_format, self.rank)
+        return windows.from_torch(y, self.rank, self.data_format)
 
     def _pool_same(self, x: torch.Tensor) -> torch.Tensor:
         """Pool with "same" padding and no padded copy of the input.
@@ -122,9 +122,7 @@ class BaseMaxPooling(BasePooling):
         if self.rank == 3:
             return torch.max_pool3d(x, window, strides, padding or 0, 1, ceil_mode)
         flat_padding = windows.plane(padding, 0) or 0
-        return torch.max_pool2d(
-            x, windows.plane(window, 1), windows.plane(strides, 1), flat_padding, 1, ceil_mode
-        )
+        return torch.max_pool2d(x, windows.plane(window, 1), windows.plane(strides, 1), flat_padding, 1, ceil_mode)
 
 
 class BaseAveragePooling(BasePooling):
@@ -143,9 +141,7 @@ class BaseAveragePooling(BasePooling):
                 return _average_volumes(x, window, strides, padding or (0, 0, 0), ceil_mode)
             return F.avg_pool3d(x, window, strides, padding or 0, ceil_mode, False)
         flat_padding = windows.plane(padding, 0) or 0
-        return F.avg_pool2d(
-            x, windows.plane(window, 1), windows.plane(strides, 1), flat_padding, ceil_mode, False
-        )
+        return F.avg_pool2d(x, windows.plane(window, 1), windows.plane(strides, 1), flat_padding, ceil_mode, False)
 
 
 def _average_volumes(
@@ -161,9 +157,7 @@ def _average_volumes(
     y = F.avg_pool2d(planes, window[1:], strides[1:], padding[1:], ceil_mode, False).permute(0, 2, 3, 1)
     height, width = y.shape[1:3]
     columns = y.reshape(batch, depth, height * width, channels).permute(0, 3, 1, 2)
-    y = F.avg_pool2d(columns, (window[0], 1), (strides[0], 1), (padding[0], 0), ceil_mode, False).permute(
-        0, 2, 3, 1
-    )
+    y = F.avg_pool2d(columns, (window[0], 1), (strides[0], 1), (padding[0], 0), ceil_mode, False).permute(0, 2, 3, 1)
     return y.reshape(batch, -1, height, width, channels).permute(0, 4, 1, 2, 3)
 
 
@@ -236,9 +230,7 @@ class BaseAdaptivePooling(Layer):
 
     rank: ClassVar[int]
 
-    def __init__(
-        self, output_size: int | tuple[int, ...], data_format: str | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, output_size: int | tuple[int, ...], data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.output_size = windows.sizes(output_size, self.rank, "output_size")
         self.data_format = config.standardize_data_format(data_format)
@@ -250,10 +242,8 @@ class BaseAdaptivePooling(Layer):
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         """Pool each window."""
-        x = windows.to_torch(inputs, self.data_format)
-        return windows.from_torch(
-            self._pool(x, windows.plane(self.output_size, 1)), self.data_format, self.rank
-        )
+        x = windows.to_torch(inputs, self.rank, self.data_format)
+        return windows.from_torch(self._pool(x, windows.plane(self.output_size, 1)), self.rank, self.data_format)
 
     def _pool(self, x: torch.Tensor, output_size: tuple[int, ...]) -> torch.Tensor:
         """Torch's adaptive pooling of channels-first tensors."""

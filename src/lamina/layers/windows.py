@@ -17,8 +17,8 @@ from lamina.core.errors import ArgumentError, ShapeError
 
 Pads = list[tuple[int, int]]
 
-_TO_FIRST = {4: (0, 3, 1, 2), 5: (0, 4, 1, 2, 3)}
-_TO_LAST = {4: (0, 2, 3, 1), 5: (0, 2, 3, 4, 1)}
+_TO_FIRST = {1: (0, 3, 1, 2), 2: (0, 3, 1, 2), 3: (0, 4, 1, 2, 3)}
+_TO_LAST = {1: (0, 2, 3, 1), 2: (0, 2, 3, 1), 3: (0, 2, 3, 4, 1)}
 _SPATIAL_NAMES = {1: ("steps",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 
 
@@ -50,9 +50,7 @@ def padding_mode(padding: Any, *, causal: bool = False) -> str:
     mode = padding.lower() if isinstance(padding, str) else padding
     if mode not in modes:
         fix = "causal padding exists for Conv1D only" if mode == "causal" else None
-        raise ArgumentError(
-            "Unknown padding.", where="padding", expected=modes, received=repr(padding), fix=fix
-        )
+        raise ArgumentError("Unknown padding.", where="padding", expected=modes, received=repr(padding), fix=fix)
     return mode
 
 
@@ -102,8 +100,7 @@ def output_shape(
     last = layer.data_format == "channels_last"
     spatial = input_shape[1:-1] if last else input_shape[2:]
     result = tuple(
-        output_length(layer.padding, *axis)
-        for axis in zip(spatial, window, layer.strides, dilation, strict=True)
+        output_length(layer.padding, *axis) for axis in zip(spatial, window, layer.strides, dilation, strict=True)
     )
     if any(length is not None and length <= 0 for length in result):
         least = tuple((size - 1) * rate + 1 for size, rate in zip(window, dilation, strict=True))
@@ -162,20 +159,20 @@ def channel_axis(layer: Any) -> int:
     return -1 if layer.data_format == "channels_last" else 1
 
 
-def to_torch(x: torch.Tensor, data_format: str) -> torch.Tensor:
+def to_torch(x: torch.Tensor, rank: int, data_format: str) -> torch.Tensor:
     """A view with the channels in front and at least two spatial axes."""
-    if data_format == "channels_last":
-        x = x.unsqueeze(1) if x.dim() == 3 else x
-        return x.permute(_TO_FIRST[x.dim()])
-    return x.unsqueeze(2) if x.dim() == 3 else x
+    last = data_format == "channels_last"
+    if rank == 1:
+        x = x.unsqueeze(1 if last else 2)
+    return x.permute(_TO_FIRST[rank]) if last else x
 
 
-def from_torch(y: torch.Tensor, data_format: str, rank: int) -> torch.Tensor:
+def from_torch(y: torch.Tensor, rank: int, data_format: str) -> torch.Tensor:
     """The view back from `to_torch`."""
-    if data_format == "channels_last":
-        y = y.permute(_TO_LAST[y.dim()])
-        return y.squeeze(1) if rank == 1 else y
-    return y.squeeze(2) if rank == 1 else y
+    last = data_format == "channels_last"
+    if last:
+        y = y.permute(_TO_LAST[rank])
+    return y.squeeze(1 if last else 2) if rank == 1 else y
 
 
 def plane(values: tuple[int, ...], fill: int) -> tuple[int, ...]:
