@@ -33,6 +33,8 @@ def test_names_count_up_and_start_anew():
     [
         (torch.float16, "float16"),
         (np.int64, "int64"),
+        (np.dtype("float64"), "float64"),
+        (np.dtype("int64"), "int64"),
         (np.dtype("bool"), "bool"),
         (float, "float32"),
         (None, "float32"),

@@ -30,6 +30,16 @@ _TORCH = {
     "complex64": torch.complex64,
     "complex128": torch.complex128,
 }
+_PYTHON: dict[str | type, str | None] = {
+    bool: "bool",
+    int: "int32",
+    "int": "int32",
+    float: None,
+    "float": None,
+    str: "string",
+    "str": "string",
+    "string": "string",
+}
 _NAMES = {dtype: name for name, dtype in _TORCH.items()}
 _FLOATS = frozenset(name for name in _TORCH if "float" in name)
 _INTS = frozenset(name for name in _TORCH if "int" in name)
@@ -53,14 +63,8 @@ def standardize_dtype(dtype: Any) -> str:
         name = _NAMES.get(dtype)
         if name is not None:
             return name
-    if dtype in (bool, "bool"):
-        return "bool"
-    if dtype in (int, "int"):
-        return "int32"
-    if dtype in (float, "float"):
-        return config.floatx()
-    if dtype in (str, "string", "str"):
-        return "string"
+    if isinstance(dtype, (str, type)) and dtype in _PYTHON:
+        return _PYTHON[dtype] or config.floatx()
     name = getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or _numpy_name(dtype)
     if name in _TORCH:
         return str(name)

@@ -16,7 +16,6 @@ from lamina.core.registry import (
     find_builtin,
     find_custom,
     get_registered_name,
-    is_registered,
     known_names,
     maybe_scope,
 )
@@ -128,9 +127,8 @@ def _function_config(function: Any) -> dict[str, Any]:
             fix="write a named function and register it with @lamina.saving.register_keras_serializable()",
         )
     known = builtin_name(function)
-    module, name = known or ("builtins", function.__name__)
-    registered = get_registered_name(function) if is_registered(function) else function.__name__
-    return {"module": module, "class_name": "function", "config": name, "registered_name": registered}
+    module, name = known or ("builtins", get_registered_name(function))
+    return {"module": module, "class_name": "function", "config": name, "registered_name": "function"}
 
 
 def deserialize_keras_object(
@@ -191,7 +189,8 @@ _SPECIAL: dict[str, Any] = {
 def _revive_object(config: Mapping[str, Any]) -> Any:
     class_name, inner = config["class_name"], config["config"]
     if class_name == "function":
-        return find_object(config.get("module"), str(inner), config.get("registered_name"))
+        registered = config.get("registered_name")
+        return find_object(config.get("module"), str(inner), None if registered == "function" else registered)
     cls = find_object(config.get("module"), str(class_name), config.get("registered_name"))
     revive = getattr(cls, "from_config", None)
     if not inspect.isclass(cls) or revive is None:

@@ -1,0 +1,269 @@
+"""Random tensors. Without a seed they come from torch's default generator, which `torch.manual_seed` rules.
+
+Source: https://keras.io/api/random/
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from lamina.core.dtypes import is_float, is_int, torch_dtype
+from lamina.core.errors import ArgumentError
+from lamina.core.scopes import unknown_stand_in
+from lamina.core.seeds import SeedGenerator, random_generator
+from lamina.core.tensors import convert_to_tensor, default_device
+from lamina.graph.op import op
+from lamina.ops.operands import DType, Shape, TensorLike, as_float, as_tensor, shape_of
+
+Seed: TypeAlias = int | SeedGenerator | None
+
+
+def _generator(seed: Seed, device: Any) -> torch.Generator | None:
+    """The generator to draw from; none while shapes are inferred, so that seeds are not used up."""
+    if seed is None or unknown_stand_in() is not None:
+        return None
+    return random_generator(seed, torch.device(device))
+
+
+def _float_dtype(dtype: DType, where: str) -> torch.dtype:
+    if dtype is not None and not is_float(dtype):
+        raise ArgumentError("Random floats have a float dtype.", where=f"random.{where}, dtype", received=dtype)
+    return torch_dtype(dtype)
+
+
+def normal(shape: Shape, mean: Any = 0.0, stddev: Any = 1.0, dtype: DType = None, seed: Seed = None) -> Tensor:
+    """Values from a normal distribution.
+
+    Args:
+        shape: the shape of the result.
+        mean: the mean of the distribution.
+        stddev: its standard deviation.
+        dtype: a float dtype, floatx by default.
+        seed: an integer for the same values at each call, a SeedGenerator for new ones at each call, or None.
+
+    Example:
+        >>> normal((2, 3), seed=1).shape
+        torch.Size([2, 3])
+    """
+    target, device = _float_dtype(dtype, "normal"), default_device()
+    values = torch.randn(shape_of(shape), generator=_generator(seed, device), dtype=target, device=device)
+    return values.mul_(stddev).add_(mean) if isinstance(stddev, (int, float)) else values * stddev + mean
+
+
+def uniform(shape: Shape, minval: Any = 0.0, maxval: Any = 1.0, dtype: DType = None, seed: Seed = None) -> Tensor:
+    """Values from `minval` up to, not including, `maxval`, all equally likely.
+
+    Args:
+        shape: the shape of the result.
+        minval: the least value.
+        maxval: the end.
+        dtype: a float dtype, floatx by default.
+        seed: an integer for the same values at each call, a SeedGenerator for new ones at each call, or None.
+
+    Example:
+        >>> uniform((2, 3), seed=1).shape
+        torch.Size([2, 3])
+    """
+    target, device = _float_dtype(dtype, "uniform"), default_device()
+    values = torch.rand(shape_of(shape), generator=_generator(seed, device), dtype=target, device=device)
+    return values * (maxval - minval) + minval
+
+
+def randint(shape: Shape, minval: Any, maxval: Any, dtype: DType = "int32", seed: Seed = None) -> Tensor:
+    """Integers from `minval` up to, not including, `maxval`, all equally likely.
+
+    Args:
+        shape: the shape of the result.
+        minval: the least integer.
+        maxval: the end.
+        dtype: an integer dtype.
+        seed: an integer for the same values at each call, a SeedGenerator for new ones at each call, or None.
+
+    Raises:
+        ArgumentError: the dtype is not an integer one.
+
+    Example:
+        >>> bool((randint((100,), 0, 3) < 3).all())
+        True
+    """
+    if not is_int(dtype):
+        raise ArgumentError("Random integers have an integer dtype.", where="random.randint, dtype", received=dtype)
+    device = default_device()
+    generator = _generator(seed, device)
+    return torch.randint(
+        int(minval),
+        int(maxval),
+        shape_of(shape),
+        generator=generator,
+        dtype=torch_dtype(dtype),
+        device=device,
+    )
+
+
+def truncated_normal(
+    shape: Shape, mean: Any = 0.0, stddev: Any = 1.0, dtype: DType = None, seed: Seed = None
+) -> Tensor:
+    """Values from a normal distribution, none of them further than two standard deviations from the mean.
+
+    Args:
+        shape: the shape of the result.
+        mean: the mean of the distribution.
+        stddev: its standard deviation, before cutting.
+        dtype: a float dtype, floatx by default.
+        seed: an integer for the same values at each call, a SeedGenerator for new ones at each call, or None.
+
+    Example:
+        >>> bool((truncated_normal((100,)).abs() <= 2).all())
+        True
+    """
+    target, device = _float_dtype(dtype, "truncated_normal"), default_device()
+    wide = target if target is torch.float64 else torch.float32
+    # The share of the distribution between both cuts, inverted: one draw for each value, no rejections.
+    bound = math.erf(math.sqrt(2))
+    values = torch.empty(shape_of(shape), dtype=wide, device=device)
+    values.uniform_(-bound, bound, generator=_generator(seed, device))
+    values = torch.erfinv(values).mul_(math.sqrt(2)).clamp_(-2.0, 2.0)
+    return (values * stddev + mean).to(target)
+
+
+@op
+def categorical(logits: TensorLike, num_samples: int, dtype: DType = "int32", seed: Seed = None) -> Tensor:
+    """Classes drawn by their logits.
+
+    Args:
+        logits: unnormalized logarithms of probabilities, shape (batch, classes).
+        num_samples: how many draws from each row.
+        dtype: an integer dtype.
+        seed: an integer for the same values at each call, a SeedGenerator for new ones at each call, or None.
+
+    Returns:
+        Class indices, shape (batch, num_samples).
+
+    Example:
+        >>> categorical([[0.0, 100.0]], 3)
+        tensor([[1, 1, 1]], dtype=torch.int32)
+    """
+    logits = as_float(logits)
+    if logits.ndim != 2:
+        raise ArgumentError(
+            "Logits have shape (batch, classes).",
+            where="random.categorical",
+            received=f"shape {tuple(logits.shape)}",
+        )
+    generator = _generator(seed, logits.device)
+    drawn = torch.multinomial(torch.softmax(logits, -1), num_samples, replacement=True, generator=generator)
+    return drawn.to(torch_dtype(dtype))
+
+
+@op
+def dropout(inputs: TensorLike, rate: float, noise_shape: Shape | None = None, seed: Seed = None) -> Tensor:
+    """The values with a share of them, chosen at random, set to 0, and the others scaled up to keep the sum.
+
+    Args:
+        inputs: the values.
+        rate: the share, from 0 to 1.
+        noise_shape: the shape of the choice, which broadcasts with `inputs`; None keeps a size.
+        seed: an integer for the same choice at each call, a SeedGenerator for a new one, or None.
+
+    Raises:
+        ArgumentError: the rate lies outside 0 to 1.
+
+    Example:
+        >>> dropout([1.0, 2.0], 0.0)
+        tensor([1., 2.])
+    """
+    x = as_tensor(inputs)
+    if not 0 <= rate <= 1:
+        raise ArgumentError("The rate lies outside 0 to 1.", where="random.dropout, rate", received=rate)
+    if rate == 0:
+        return x
+    if seed is None and noise_shape is None:
+        return torch.nn.functional.dropout(x, rate, training=True)
+    sizes: tuple[Any, ...] = tuple(x.shape)
+    if noise_shape is not None:
+        chosen = shape_of(noise_shape)
+        sizes = tuple(own if size is None else size for own, size in zip(sizes, chosen, strict=True))
+    kept = torch.empty(sizes, dtype=x.dtype, device=x.device).bernoulli_(1 - rate, generator=_generator(seed, x.device))
+    return x * (kept / (1 - rate) if rate < 1 else kept)
+
+
+@op
+def shuffle(x: TensorLike, axis: int = 0, seed: Seed = None) -> Tensor:
+    """The slices along an axis in random order.
+
+    Args:
+        x: the tensor.
+        axis: the axis.
+        seed: an integer for the same order at each call, a SeedGenerator for a new one at each call, or None.
+
+    Example:
+        >>> shuffle([3, 1, 2], seed=1).sort().values
+        tensor([1, 2, 3], dtype=torch.int32)
+    """
+    x = as_tensor(x)
+    order = torch.randperm(x.shape[axis], generator=_generator(seed, x.device), device=x.device)
+    return torch.index_select(x, axis, order)
+
+
+def gamma(shape: Shape, alpha: Any, dtype: DType = None, seed: Seed = None) -> Tensor:
+    """Values from a gamma distribution of rate 1.
+
+    Args:
+        shape: the shape of the result.
+        alpha: the shape parameter: a number or a tensor that broadcasts.
+        dtype: a float dtype, floatx by default.
+        seed: an integer for the same values at each call, a SeedGenerator for new ones at each call, or None.
+
+    Example:
+        >>> bool((gamma((100,), 2.0) > 0).all())
+        True
+    """
+    target, device = _float_dtype(dtype, "gamma"), default_device()
+    wide = convert_to_tensor(alpha, torch.float32, device).expand(shape_of(shape)).contiguous()
+    return torch.ops.aten._standard_gamma(wide, _generator(seed, device)).to(target)
+
+
+def beta(shape: Shape, alpha: Any, beta: Any, dtype: DType = None, seed: Seed = None) -> Tensor:
+    """Values from a beta distribution.
+
+    Args:
+        shape: the shape of the result.
+        alpha: the first parameter: a number or a tensor that broadcasts.
+        beta: the second parameter likewise.
+        dtype: a float dtype, floatx by default.
+        seed: an integer for the same values at each call, a SeedGenerator for new ones at each call, or None.
+
+    Example:
+        >>> bool((beta((100,), 2.0, 3.0) < 1).all())
+        True
+    """
+    target, device = _float_dtype(dtype, "beta"), default_device()
+    sizes = shape_of(shape)
+    both = [convert_to_tensor(parameter, torch.float32, device).expand(sizes) for parameter in (alpha, beta)]
+    drawn = torch.ops.aten._sample_dirichlet(torch.stack(both, -1), _generator(seed, device))
+    return drawn[..., 0].to(target)
+
+
+def binomial(shape: Shape, counts: Any, probabilities: Any, dtype: DType = None, seed: Seed = None) -> Tensor:
+    """How many of so many trials succeed.
+
+    Args:
+        shape: the shape of the result.
+        counts: how many trials: a number or a tensor that broadcasts.
+        probabilities: the probability of success in each, likewise.
+        dtype: a float dtype, floatx by default.
+        seed: an integer for the same values at each call, a SeedGenerator for new ones at each call, or None.
+
+    Example:
+        >>> binomial((2,), 5, 1.0)
+        tensor([5., 5.])
+    """
+    target, device = _float_dtype(dtype, "binomial"), default_device()
+    sizes = shape_of(shape)
+    both = [convert_to_tensor(parameter, torch.float32, device).expand(sizes) for parameter in (counts, probabilities)]
+    drawn = torch.binomial(*(part.contiguous() for part in both), generator=_generator(seed, device))
+    return drawn.to(target)

@@ -1,0 +1,600 @@
+"""Tensors with the same values in another shape: reshaped, joined, split, repeated, padded, turned.
+
+Source: https://keras.io/api/ops/numpy/
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lamina.core.dtypes import result_type, torch_dtype
+from lamina.core.errors import ArgumentError, ShapeError
+from lamina.core.scopes import unknown_stand_in
+from lamina.graph.op import op
+from lamina.graph.tensor import KerasTensor
+from lamina.ops.operands import (
+    Axes,
+    Axis,
+    DType,
+    Shape,
+    TensorLike,
+    all_tensors,
+    as_common,
+    as_tensor,
+    axes_tuple,
+    axis_of,
+    indices_of,
+    shape_of,
+)
+
+
+@op
+def reshape(x: TensorLike, newshape: Shape) -> Tensor:
+    """The values in another shape.
+
+    Args:
+        x: the values.
+        newshape: the shape; one size may be -1 and follows from the others, None keeps the size at its place.
+
+    Raises:
+        ShapeError: the number of values does not fit.
+
+    Example:
+        >>> reshape([1, 2, 3, 4], (2, -1))
+        tensor([[1, 2],
+                [3, 4]], dtype=torch.int32)
+    """
+    x = as_tensor(x)
+    sizes: Any = shape_of(newshape)
+    if None in sizes:
+        sizes = tuple(x.shape[i] if size is None and i < x.ndim else size for i, size in enumerate(sizes))
+    try:
+        return torch.reshape(x, sizes)
+    except (RuntimeError, TypeError) as error:
+        if unknown_stand_in() in x.shape:
+            known = max(math.prod(size for size in sizes if isinstance(size, int) and size != -1), 1)
+            return x.new_empty([math.prod(x.shape) // known if size == -1 else size for size in sizes])
+        raise ShapeError(
+            "The values do not fit the new shape.",
+            where="ops.reshape",
+            expected=f"{math.prod(x.shape)} values, as in shape {tuple(x.shape)}",
+            received=f"newshape {sizes}",
+        ) from error
+
+
+@op
+def ravel(x: TensorLike) -> Tensor:
+    """The values on a single axis."""
+    return torch.ravel(as_tensor(x))
+
+
+@op
+def transpose(x: TensorLike, axes: Sequence[int] | None = None) -> Tensor:
+    """The tensor with its axes in another order.
+
+    Args:
+        x: the tensor.
+        axes: for each axis of the result, which axis of `x` it is; by default they are reversed.
+
+    Example:
+        >>> transpose(torch.ones(2, 3, 4), (1, 2, 0)).shape
+        torch.Size([3, 4, 2])
+    """
+    x = as_tensor(x)
+    return torch.permute(x, tuple(reversed(range(x.ndim))) if axes is None else tuple(axes))
+
+
+@op
+def swapaxes(x: TensorLike, axis1: int, axis2: int) -> Tensor:
+    """The tensor with two axes exchanged."""
+    return torch.transpose(as_tensor(x), axis1, axis2)
+
+
+@op
+def moveaxis(x: TensorLike, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+    """The tensor with axes moved from `source` to `destination`, the others in order.
+
+    Example:
+        >>> moveaxis(torch.ones(2, 3, 4), 0, -1).shape
+        torch.Size([3, 4, 2])
+    """
+    if isinstance(source, int) and isinstance(destination, int):
+        return torch.movedim(as_tensor(x), source, destination)
+    places = [(axis,) if isinstance(axis, int) else tuple(axis) for axis in (source, destination)]
+    return torch.movedim(as_tensor(x), *places)
+
+
+@op
+def squeeze(x: TensorLike, axis: Axes = None) -> Tensor:
+    """The tensor without axes of size 1.
+
+    Args:
+        x: the tensor.
+        axis: the axis or axes to drop; None for all of size 1.
+
+    Raises:
+        ShapeError: an axis named has another size.
+
+    Example:
+        >>> squeeze([[[1, 2]]], axis=0)
+        tensor([[1, 2]], dtype=torch.int32)
+    """
+    x = as_tensor(x)
+    if axis is None:
+        return torch.squeeze(x)
+    axes = axes_tuple(axis, x.ndim)
+    wrong = [a for a in axes if x.shape[a] not in (1, unknown_stand_in())]
+    if wrong:
+        raise ShapeError(
+            "Only axes of size 1 can be dropped.",
+            where=f"ops.squeeze, axis={axis}",
+            received=f"shape {tuple(x.shape)}",
+        )
+    if any(x.shape[a] != 1 for a in axes):
+        return x.new_empty([size for a, size in enumerate(x.shape) if a not in axes])
+    return torch.squeeze(x, axes)
+
+
+@op
+def expand_dims(x: TensorLike, axis: int | Sequence[int]) -> Tensor:
+    """The tensor with new axes of size 1.
+
+    Args:
+        x: the tensor.
+        axis: where the new axes stand in the result.
+
+    Example:
+        >>> expand_dims([1, 2], -1)
+        tensor([[1],
+                [2]], dtype=torch.int32)
+    """
+    x = as_tensor(x)
+    if isinstance(axis, int):
+        return torch.unsqueeze(x, axis)
+    for a in sorted(axes_tuple(axis, x.ndim + len(axis))):
+        x = torch.unsqueeze(x, a)
+    return x
+
+
+@op
+def broadcast_to(x: TensorLike, shape: Shape) -> Tensor:
+    """The tensor repeated (without copying) to a shape it broadcasts to.
+
+    Example:
+        >>> broadcast_to([1, 2], (2, 2))
+        tensor([[1, 2],
+                [1, 2]], dtype=torch.int32)
+    """
+    x = as_tensor(x)
+    return x.new_empty(shape_of(shape)) if unknown_stand_in() in x.shape else torch.broadcast_to(x, shape_of(shape))
+
+
+def _agreed(specs: list[Any], axis: int | None, where: str) -> list[Any]:
+    """The sizes of tensors that are equal but for one axis, known where any of them knows it."""
+    sizes: list[Any] = list(specs[0].shape)
+    for x in specs[1:]:
+        fit = len(x.shape) == len(sizes) and all(
+            a == axis or None in (known, size) or known == size
+            for a, (known, size) in enumerate(zip(sizes, x.shape, strict=True))
+        )
+        if not fit:
+            raise ShapeError(
+                "The tensors differ in shape" + (f" outside axis {axis}." if axis is not None else "."),
+                where=f"op {where}",
+                received=", ".join(str(tuple(x.shape)) for x in specs),
+            )
+        sizes = [size if known is None else known for known, size in zip(sizes, x.shape, strict=True)]
+    return sizes
+
+
+def _specs(xs: Any) -> list[Any]:
+    return [x if isinstance(x, KerasTensor) else as_tensor(x) for x in xs]
+
+
+def _concatenate_spec(xs: Any, axis: Axis = 0) -> KerasTensor:
+    """The symbolic result of `concatenate`."""
+    specs = _specs(xs)
+    dtype = result_type(*(x.dtype for x in specs))
+    if axis is None:
+        sizes: list[Any] = [None if None in x.shape else math.prod(x.shape) for x in specs]
+        return KerasTensor((None if None in sizes else sum(sizes),), dtype)
+    axis = axis_of(axis, len(specs[0].shape))
+    shape = _agreed(specs, axis, "concatenate")
+    sizes = [x.shape[axis] for x in specs]
+    shape[axis] = None if None in sizes else sum(sizes)
+    return KerasTensor(shape, dtype)
+
+
+def _stack_spec(x: Any, axis: int = 0) -> KerasTensor:
+    """The symbolic result of `stack`."""
+    specs = _specs(x)
+    shape = _agreed(specs, None, "stack")
+    shape.insert(axis_of(axis, len(shape) + 1), len(specs))
+    return KerasTensor(shape, result_type(*(x.dtype for x in specs)))
+
+
+@op(symbolic=_concatenate_spec)
+def concatenate(xs: Sequence[TensorLike] | TensorLike, axis: Axis = 0) -> Tensor:
+    """Tensors joined along an axis that they have.
+
+    Args:
+        xs: tensors of equal shape but for the size of that axis.
+        axis: the axis; None flattens the tensors first.
+
+    Example:
+        >>> concatenate([[1, 2], [3]])
+        tensor([1, 2, 3], dtype=torch.int32)
+    """
+    tensors = all_tensors(xs)
+    if axis is None:
+        return torch.cat([x.reshape(-1) for x in tensors])
+    return torch.cat(tensors, axis)
+
+
+@op
+def append(x1: TensorLike, x2: TensorLike, axis: Axis = None) -> Tensor:
+    """`x2` joined to the end of `x1`.
+
+    Args:
+        x1: a tensor.
+        x2: the tensor that follows.
+        axis: the axis to join along; None flattens both first.
+
+    Example:
+        >>> append([1, 2], 3)
+        tensor([1, 2, 3], dtype=torch.int32)
+    """
+    x1, x2 = as_common(x1, x2)
+    return torch.cat((x1.reshape(-1), x2.reshape(-1))) if axis is None else torch.cat((x1, x2), axis)
+
+
+@op(symbolic=_stack_spec)
+def stack(x: Sequence[TensorLike] | TensorLike, axis: int = 0) -> Tensor:
+    """Tensors of equal shape joined along a new axis.
+
+    Args:
+        x: the tensors.
+        axis: where the new axis stands in the result.
+
+    Example:
+        >>> stack([[1, 2], [3, 4]], axis=1)
+        tensor([[1, 3],
+                [2, 4]], dtype=torch.int32)
+    """
+    return torch.stack(all_tensors(x), axis)
+
+
+@op
+def vstack(xs: Sequence[TensorLike] | TensorLike) -> Tensor:
+    """Tensors joined along their first axis; vectors count as rows.
+
+    Example:
+        >>> vstack([[1, 2], [3, 4]]).shape
+        torch.Size([2, 2])
+    """
+    return torch.vstack(all_tensors(xs))
+
+
+@op
+def hstack(xs: Sequence[TensorLike] | TensorLike) -> Tensor:
+    """Tensors joined along their second axis; vectors along their only one.
+
+    Example:
+        >>> hstack([[1, 2], [3, 4]]).shape
+        torch.Size([4])
+    """
+    return torch.hstack(all_tensors(xs))
+
+
+@op
+def dstack(xs: Sequence[TensorLike] | TensorLike) -> Tensor:
+    """Tensors joined along their third axis, which is made where missing.
+
+    Example:
+        >>> dstack([[1, 2], [3, 4]]).shape
+        torch.Size([1, 2, 2])
+    """
+    return torch.dstack(all_tensors(xs))
+
+
+@op
+def split(x: TensorLike, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
+    """The tensor cut along an axis, as a list.
+
+    Args:
+        x: the tensor.
+        indices_or_sections: how many equal parts, or the positions to cut at.
+        axis: the axis.
+
+    Raises:
+        ShapeError: the axis cannot be cut into so many equal parts.
+
+    Example:
+        >>> split([1, 2, 3, 4], 2)
+        [tensor([1, 2], dtype=torch.int32), tensor([3, 4], dtype=torch.int32)]
+    """
+    x, where = as_tensor(x), indices_of(indices_or_sections)
+    size = x.shape[axis_of(axis, x.ndim)]
+    if isinstance(where, int) and size % where and size != unknown_stand_in():
+        raise ShapeError(
+            f"An axis of size {size} cannot be cut into {where} equal parts.",
+            where=f"ops.split, axis={axis}",
+            received=f"shape {tuple(x.shape)}",
+            fix="use ops.array_split for unequal parts",
+        )
+    return list(torch.tensor_split(x, where, axis))
+
+
+@op
+def array_split(x: TensorLike, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
+    """The tensor cut along an axis into parts of nearly equal size, as a list.
+
+    Example:
+        >>> array_split([1, 2, 3], 2)
+        [tensor([1, 2], dtype=torch.int32), tensor([3], dtype=torch.int32)]
+    """
+    return list(torch.tensor_split(as_tensor(x), indices_of(indices_or_sections), axis))
+
+
+@op
+def hsplit(x: TensorLike, indices_or_sections: int | Sequence[int]) -> list[Tensor]:
+    """The tensor cut along its second axis (a vector along its only one), as a list."""
+    x = as_tensor(x)
+    return split(x, indices_or_sections, axis=1 if x.ndim > 1 else 0)
+
+
+@op
+def vsplit(x: TensorLike, indices_or_sections: int | Sequence[int]) -> list[Tensor]:
+    """The tensor cut along its first axis, as a list."""
+    return split(x, indices_or_sections, axis=0)
+
+
+@op
+def dsplit(x: TensorLike, indices_or_sections: int | Sequence[int]) -> list[Tensor]:
+    """The tensor cut along its third axis, as a list."""
+    return split(x, indices_or_sections, axis=2)
+
+
+@op
+def unstack(x: TensorLike, num: int | None = None, axis: int = 0) -> list[Tensor]:
+    """The slices along an axis, as a list; the axis is gone from them.
+
+    Args:
+        x: the tensor.
+        num: how many slices; only needed where the size of the axis is not known.
+        axis: the axis.
+
+    Example:
+        >>> unstack([[1, 2], [3, 4]])
+        [tensor([1, 2], dtype=torch.int32), tensor([3, 4], dtype=torch.int32)]
+    """
+    x = as_tensor(x)
+    if x.shape[axis] == unknown_stand_in():
+        if num is None:
+            raise ShapeError(
+                "The number of slices is not known.", where=f"ops.unstack, axis={axis}", fix="pass num=..."
+            )
+        return list(torch.narrow(x, axis, 0, num).unbind(axis))
+    return list(x.unbind(axis))
+
+
+@op
+def tile(x: TensorLike, repeats: int | Sequence[int]) -> Tensor:
+    """The tensor laid out several times along its axes.
+
+    Args:
+        x: the tensor.
+        repeats: how often along each axis; fewer numbers stand for the last axes.
+
+    Example:
+        >>> tile([1, 2], 2)
+        tensor([1, 2, 1, 2], dtype=torch.int32)
+    """
+    return torch.tile(as_tensor(x), shape_of(repeats))
+
+
+@op
+def repeat(x: TensorLike, repeats: int | Sequence[int] | Tensor, axis: Axis = None) -> Tensor:
+    """Each element repeated in place.
+
+    Args:
+        x: the values.
+        repeats: how often; one number, or one for each element along the axis.
+        axis: the axis; None for the flattened tensor.
+
+    Example:
+        >>> repeat([1, 2], 2)
+        tensor([1, 1, 2, 2], dtype=torch.int32)
+    """
+    x = as_tensor(x)
+    x, axis = (x.reshape(-1), 0) if axis is None else (x, axis_of(axis, x.ndim))
+    counts = repeats if isinstance(repeats, Tensor) else shape_of(repeats)
+    if len(counts) == 1 and not isinstance(counts, Tensor):
+        sizes = list(x.shape)
+        sizes[axis] = sizes[axis] * counts[0]
+        return x.unsqueeze(axis + 1).expand(*x.shape[: axis + 1], counts[0], *x.shape[axis + 1 :]).reshape(sizes)
+    if isinstance(counts, Tensor):
+        return torch.repeat_interleave(x, counts.to(x.device), axis)
+    index = np.repeat(np.arange(len(counts)), counts)
+    return torch.index_select(x, axis, torch.tensor(index, device=x.device))
+
+
+@op
+def flip(x: TensorLike, axis: Axes = None) -> Tensor:
+    """The tensor in reverse order along the axes.
+
+    Example:
+        >>> flip([1, 2, 3])
+        tensor([3, 2, 1], dtype=torch.int32)
+    """
+    x = as_tensor(x)
+    return torch.flip(x, axes_tuple(axis, x.ndim))
+
+
+@op
+def flipud(x: TensorLike) -> Tensor:
+    """The tensor in reverse order along its first axis."""
+    return torch.flipud(as_tensor(x))
+
+
+@op
+def fliplr(x: TensorLike) -> Tensor:
+    """The tensor in reverse order along its second axis."""
+    return torch.fliplr(as_tensor(x))
+
+
+@op
+def roll(x: TensorLike, shift: int | Sequence[int], axis: Axes = None) -> Tensor:
+    """The tensor moved along the axes; what leaves at one end enters at the other.
+
+    Args:
+        x: the tensor.
+        shift: by how many places, for each axis.
+        axis: the axis or axes; None for the flattened tensor, back in shape afterwards.
+
+    Example:
+        >>> roll([1, 2, 3], 1)
+        tensor([3, 1, 2], dtype=torch.int32)
+    """
+    x = as_tensor(x)
+    if axis is None:
+        return torch.roll(x, shift)
+    axes = axes_tuple(axis, x.ndim)
+    return torch.roll(x, (shift,) * len(axes) if isinstance(shift, int) else tuple(shift), axes)
+
+
+@op
+def rot90(array: TensorLike, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tensor:
+    """The tensor turned by 90 degrees in the plane of two axes.
+
+    Args:
+        array: a tensor of rank 2 or more.
+        k: how many times.
+        axes: the plane; the turn goes from the first axis towards the second.
+
+    Raises:
+        ArgumentError: the axes are not two different ones.
+
+    Example:
+        >>> rot90([[1, 2], [3, 4]])
+        tensor([[2, 4],
+                [1, 3]], dtype=torch.int32)
+    """
+    x = as_tensor(array)
+    if x.ndim < 2:
+        raise ShapeError("Only tensors of rank 2 or more can be turned.", where="ops.rot90", received=tuple(x.shape))
+    plane = axes_tuple(axes, x.ndim)
+    if len(plane) != 2 or plane[0] == plane[1]:
+        raise ArgumentError("A plane has two different axes.", where="ops.rot90, axes", received=axes)
+    return torch.rot90(x, k, plane)
+
+
+@op
+def pad(x: TensorLike, pad_width: int | Sequence[Any], mode: str = "constant", constant_values: Any = None) -> Tensor:
+    """The tensor with a border.
+
+    Args:
+        x: the tensor.
+        pad_width: how wide: (before, after) for each axis, or one such pair or number for all.
+        mode: what the border holds: "constant", or the values mirrored, "symmetric" with the edge and
+            "reflect" without it.
+        constant_values: the constant, 0 by default.
+
+    Raises:
+        ArgumentError: the mode is not known, or a constant is given with another mode.
+
+    Example:
+        >>> pad([1, 2], (1, 2))
+        tensor([0, 1, 2, 0, 0], dtype=torch.int32)
+    """
+    x = as_tensor(x)
+    widths = _pad_widths(pad_width, x.ndim)
+    if mode == "constant":
+        flat = [width for pair in reversed(widths) for width in pair]
+        return torch.nn.functional.pad(x, flat, value=constant_values)
+    if mode not in ("reflect", "symmetric"):
+        raise ArgumentError(
+            "Unknown mode.",
+            where="ops.pad",
+            expected='"constant", "reflect" or "symmetric"',
+            received=repr(mode),
+        )
+    if constant_values is not None:
+        raise ArgumentError("A constant goes with mode='constant' only.", where="ops.pad", received=f"mode={mode!r}")
+    for axis, (before, after) in enumerate(widths):
+        if before or after:
+            x = torch.index_select(x, axis, _mirror(x.shape[axis], before, after, mode == "symmetric", x.device))
+    return x
+
+
+def _pad_widths(pad_width: Any, ndim: int) -> list[tuple[int, int]]:
+    """(before, after) for each axis, from any of the spellings."""
+    if isinstance(pad_width, (Tensor, np.ndarray)):
+        pad_width = pad_width.tolist()
+    rows = [pad_width] if isinstance(pad_width, int) or isinstance(pad_width[0], int) else list(pad_width)
+    pairs = [(row, row) if isinstance(row, int) else (int(row[0]), int(row[-1])) for row in rows]
+    if len(pairs) == 1:
+        return pairs * ndim
+    if len(pairs) != ndim:
+        raise ArgumentError(
+            "There is one pair for each axis.",
+            where="ops.pad, pad_width",
+            expected=f"{ndim} pairs",
+            received=pad_width,
+        )
+    return pairs
+
+
+def _mirror(size: int, before: int, after: int, with_edge: bool, device: torch.device) -> Tensor:
+    """The indices along an axis that is mirrored at both ends as often as needed."""
+    places = torch.arange(-before, size + after, device=device)
+    if with_edge:
+        places = torch.remainder(places, 2 * size)
+        return torch.where(places < size, places, 2 * size - 1 - places)
+    period = max(2 * (size - 1), 1)
+    places = torch.remainder(places, period)
+    return torch.where(places < size, places, period - places)
+
+
+@op
+def meshgrid(*x: TensorLike, indexing: str = "xy") -> list[Tensor]:
+    """The coordinates of a grid whose axes hold the given values.
+
+    Args:
+        *x: the coordinates along each axis.
+        indexing: "xy" (the first two axes exchanged, as in pictures) or "ij".
+
+    Example:
+        >>> meshgrid([1, 2], [3, 4])[0]
+        tensor([[1, 2],
+                [1, 2]], dtype=torch.int32)
+    """
+    return list(torch.meshgrid([as_tensor(values).reshape(-1) for values in x], indexing=indexing))
+
+
+@op
+def view(x: TensorLike, dtype: DType = None) -> Tensor:
+    """The same memory read as another dtype.
+
+    Args:
+        x: the tensor.
+        dtype: the dtype; when its items are smaller or larger, the last axis grows or shrinks.
+
+    Example:
+        >>> view(torch.ones(1), "int32")
+        tensor([1065353216], dtype=torch.int32)
+    """
+    x = as_tensor(x)
+    return x.view(x.dtype if dtype is None else torch_dtype(dtype))
+
+
+@op
+def copy(x: TensorLike) -> Tensor:
+    """A copy with memory of its own."""
+    return torch.clone(as_tensor(x))
