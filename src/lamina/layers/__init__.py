@@ -105,4 +105,6 @@ from lamina.layers.reshaping import UpSampling3D as UpSampling3D
 from lamina.layers.reshaping import ZeroPadding1D as ZeroPadding1D
 from lamina.layers.reshaping import ZeroPadding2D as ZeroPadding2D
 from lamina.layers.reshaping import ZeroPadding3D as ZeroPadding3D
+from lamina.layers.serialization import deserialize as deserialize
+from lamina.layers.serialization import serialize as serialize
 from lamina.layers.torch_module import TorchModuleWrapper as TorchModuleWrapper

@@ -218,6 +218,8 @@ class Layer(Captured, WeightOwner):
             elif not signature.training:
                 kwargs.pop("training", None)
             self._pass_masks(signature, args, kwargs, masks)
+            if kwargs.get("mask") is not None:
+                masks = kwargs["mask"]
             try:
                 with self._autocast(device):
                     outputs = self.call(*args, **kwargs)

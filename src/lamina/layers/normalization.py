@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from lamina import constraints, initializers, regularizers
 from lamina.core import config
-from lamina.core.dtypes import torch_dtype
 from lamina.core.errors import ArgumentError, ArgumentTypeError, ShapeError
 from lamina.core.registry import builtin
 from lamina.layers.base import Layer
@@ -453,13 +452,14 @@ def _fresh(initializer: Any) -> Any:
     return initializer.clone() if hasattr(initializer, "clone") else initializer
 
 
-def _over_axes(x: torch.Tensor, axes: list[int], normalize: Any) -> torch.Tensor:
-    """Apply a function that normalizes trailing axes to any axes."""
-    first = x.dim() - len(axes)
-    if axes[0] == first:
-        return normalize(x)
-    target = list(range(first, x.dim()))
-    return normalize(x.movedim(axes, target)).movedim(target, axes)
+def _over_axes(layer: Any, x: torch.Tensor, normalize: Any, *weights: torch.Tensor | None) -> torch.Tensor:
+    """Apply one of torch's functions, which normalize trailing axes, over the layer's axes."""
+    count = len(layer.axis)
+    if layer.axis[0] == -count and layer.axis[-1] == -1:
+        return normalize(x, x.shape[-count:], *weights, layer.epsilon)
+    axes, target = positions(layer, layer.axis, x.shape), list(range(x.dim() - count, x.dim()))
+    moved = x.movedim(axes, target)
+    return normalize(moved, moved.shape[-count:], *weights, layer.epsilon).movedim(target, axes)
 
 
 def _full_precision(x: torch.Tensor, *weights: torch.Tensor | None) -> torch.Tensor:
@@ -537,14 +537,8 @@ class LayerNormalization(ScaleAndOffset):
         x = _full_precision(inputs, self.gamma, self.beta)
         dtype = torch.float32 if x.dtype in _HALF else x.dtype
         gamma, beta = _as(self.gamma, dtype), _as(self.beta, dtype)
-        axes = positions(self, self.axis, x.shape)
-        shape = [x.shape[axis] for axis in axes]
-
-        def normalize(x: torch.Tensor) -> torch.Tensor:
-            return F.layer_norm(x, shape, gamma, beta, self.epsilon)
-
-        y = _over_axes(x, axes, normalize)
-        return y.to(torch_dtype(self.compute_dtype))
+        y = _over_axes(self, x, F.layer_norm, gamma, beta)
+        return y if y.dtype is self._compute_dtype else y.to(self._compute_dtype)
 
 
 @builtin("keras.layers")
@@ -630,15 +624,16 @@ class GroupNormalization(ScaleAndOffset):
         gamma, beta = _as(self.gamma, dtype), _as(self.beta, dtype)
         # Torch's kernel cannot go backwards with an offset and no scale.
         gamma = torch.ones_like(beta) if gamma is None and beta is not None else gamma
-        axis = self.axis % x.dim()
-        if axis == x.dim() - 1:
-            # One long row of positions: torch has a kernel for channels-last images, and for no other rank.
-            rows = x.reshape(x.shape[0], 1, -1, x.shape[-1]).permute(0, 3, 1, 2)
-            y = F.group_norm(rows, self.groups, gamma, beta, self.epsilon)
-            y = y.permute(0, 2, 3, 1).reshape(x.shape)
-        else:
+        rank = x.dim()
+        axis = self.axis % rank
+        if axis != rank - 1:
             y = F.group_norm(x.movedim(axis, 1), self.groups, gamma, beta, self.epsilon).movedim(1, axis)
-        return y.to(torch_dtype(self.compute_dtype))
+        else:
+            # Torch has a kernel for channels-last images; any other rank is shown to it as images of height 1.
+            rows = x if rank == 4 else x.reshape(x.shape[0], 1, -1, x.shape[-1])
+            y = F.group_norm(rows.permute(0, 3, 1, 2), self.groups, gamma, beta, self.epsilon)
+            y = y.permute(0, 2, 3, 1).reshape(x.shape)
+        return y if y.dtype is self._compute_dtype else y.to(self._compute_dtype)
 
 
 @builtin("keras.layers")
@@ -675,13 +670,7 @@ class RMSNormalization(Layer):
     def call(self, x: torch.Tensor) -> torch.Tensor:
         """Normalize and scale."""
         dtype = torch.float32 if x.dtype in _HALF else x.dtype
-        scale, axes = self.scale.to(dtype), positions(self, self.axis, x.shape)
-        shape = [x.shape[axis] for axis in axes]
-
-        def normalize(x: torch.Tensor) -> torch.Tensor:
-            return F.rms_norm(x, shape, scale, self.epsilon)
-
-        return _over_axes(x.to(dtype), axes, normalize).to(x.dtype)
+        return _over_axes(self, x.to(dtype), F.rms_norm, self.scale.to(dtype)).to(x.dtype)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """The shape of the input."""
