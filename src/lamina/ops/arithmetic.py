@@ -115,7 +115,7 @@ def floor_divide(x1: TensorLike, x2: TensorLike) -> Tensor:
     """
     if not (isinstance(x1, Tensor) and isinstance(x2, Tensor)):
         x1, x2 = as_operands(x1, x2)
-    return torch.floor_divide(x1, x2)
+    return torch.div(x1, x2, rounding_mode="floor")
 
 
 @op(shape=broadcast_shapes)

@@ -307,7 +307,9 @@ def vander(x: TensorLike, N: int | None = None, increasing: bool = False) -> Ten
                 [3, 1]], dtype=torch.int32)
     """
     x = as_tensor(x)
-    return torch.vander(x, N, increasing).to(x.dtype)
+    columns = x.shape[0] if N is None else N
+    powers = torch.arange(columns, device=x.device)
+    return torch.pow(x[:, None], powers if increasing else torch.flip(powers, (0,))).to(x.dtype)
 
 
 def _window(name: str, x: Any, **options: float) -> Tensor:

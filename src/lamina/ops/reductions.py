@@ -441,9 +441,12 @@ def nanvar(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
     x = as_float(x)
     if axis == () or axis == []:
         return torch.where(torch.isnan(x), x, 0)
-    centered = x - torch.nanmean(x, axes_of(axis), True)
-    squares = torch.nansum(centered * centered.conj() if x.is_complex() else centered**2, axes_of(axis), keepdims)
-    return squares / torch.sum(~torch.isnan(x), axes_of(axis), keepdims)
+    valid = ~torch.isnan(x)
+    count = torch.sum(valid, axes_of(axis), True)
+    mean = torch.sum(torch.where(valid, x, 0), axes_of(axis), True) / count
+    centered = torch.where(valid, x - mean, 0)
+    squares = (centered * centered.conj()).real if x.is_complex() else centered * centered
+    return torch.sum(squares, axes_of(axis), keepdims) / (count if keepdims else torch.sum(valid, axes_of(axis)))
 
 
 @op
