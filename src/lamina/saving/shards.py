@@ -1,0 +1,192 @@
+"""Weights spread over several HDF5 files, with a JSON file that says which variables are where."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lamina.core.dtypes import standardize_dtype, torch_dtype
+from lamina.core.errors import ArgumentError, FileError
+from lamina.saving.archive import MAX_JSON_BYTES, check_member_name, decoded, parse_json
+from lamina.saving.files import open_file, replacing
+from lamina.saving.hdf5 import VARS, Entries, Stored, WeightsReader, WeightsWriter
+from lamina.saving.state import save_state
+
+_MAX_SHARDS = 10_000
+
+
+def save_shards(model: Any, path: Path, max_shard_size: float, skip: Iterable[Any] = ()) -> None:
+    """Write NAME.weights.json and NAME_00000.weights.h5, NAME_00001.weights.h5, ...; the JSON file last.
+
+    Args:
+        model: the model.
+        path: of the JSON file.
+        max_shard_size: the most a shard holds, in GB.
+        skip: parts to leave out.
+
+    Raises:
+        ArgumentError: one variable alone is larger than a shard.
+    """
+    target = ShardedWriter(path, float(max_shard_size) * 1024**3)
+    with contextlib.closing(target):
+        save_state(model, target, skip=skip)
+    table = {"metadata": {"total_size": target.total}, "weight_map": target.weight_map}
+    with replacing(path) as file:
+        file.write(json.dumps(table, indent=4).encode())
+
+
+class ShardedWriter:
+    """Starts a new file when the present one is full.
+
+    Args:
+        path: of the JSON file.
+        limit: the most a file holds, in bytes.
+    """
+
+    def __init__(self, path: Path, limit: float) -> None:
+        self.path, self.limit = path, limit
+        self.total = self.size = 0
+        self.weight_map: dict[str, str | list[str]] = {}
+        self.count = 0
+        self._open = contextlib.ExitStack()
+        self._next()
+
+    def _next(self) -> None:
+        self._open.close()
+        base = self.path.name.removesuffix(".json").removesuffix(".weights")
+        self.name = f"{base}_{self.count:05}.weights.h5"
+        self.count += 1
+        self.size = 0
+        file = self._open.enter_context(replacing(self.path.with_name(self.name)))
+        self.writer = self._open.enter_context(WeightsWriter(file))
+
+    def close(self) -> None:
+        """Finish the present file."""
+        self._open.close()
+
+    def slots(self, path: str, name: str | None) -> MutableMapping[str, Any]:
+        """Where the variables of one part of the model go."""
+        slots = ShardedSlots(self, path, name)
+        if name is not None:
+            slots.here()
+        return slots
+
+    def make_room(self, size: int, place: str) -> None:
+        """Count a variable, in a new file if it does not fit into this one."""
+        if size > self.limit:
+            raise ArgumentError(
+                "A variable is larger than a whole shard.",
+                where=place,
+                expected=f"at most {self.limit / 1024**3:g} GB",
+                received=f"{size / 1024**3:.3g} GB",
+                fix="raise max_shard_size",
+            )
+        if self.size + size > self.limit:
+            self._next()
+        self.size += size
+        self.total += size
+
+    def note(self, path: str) -> None:
+        """Remember that variables of this part are in the present file."""
+        key = f"/{path}/{VARS}" if path else f"/{VARS}"
+        known = self.weight_map.get(key)
+        if known is None:
+            self.weight_map[key] = self.name
+        elif self.name not in (known if isinstance(known, list) else [known]):
+            self.weight_map[key] = [*(known if isinstance(known, list) else [known]), self.name]
+
+
+class ShardedSlots(MutableMapping[str, Any]):
+    """The variables of one part, in one file or several."""
+
+    def __init__(self, owner: ShardedWriter, path: str, name: str | None) -> None:
+        self.owner, self.path, self.name = owner, path, name
+        self._slots: dict[str, Any] = {}
+        self._of_key: dict[str, Any] = {}
+
+    def here(self) -> Any:
+        """This part's group in the present file."""
+        shard = self.owner.name
+        if shard not in self._slots:
+            self._slots[shard] = self.owner.writer.slots(self.path, self.name)
+        return self._slots[shard]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        itemsize = torch_dtype(standardize_dtype(getattr(value, "dtype", "float32"))).itemsize
+        self.owner.make_room(math.prod(np.shape(value)) * itemsize, f"{self.path}/{VARS}/{key}")
+        self._of_key[key] = self.here()
+        self._of_key[key][key] = value
+        self.owner.note(self.path)
+
+    def __getitem__(self, key: str) -> Any:
+        return self._of_key[key][key]
+
+    def __delitem__(self, key: str) -> None:
+        del self._of_key.pop(key)[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._of_key)
+
+    def __len__(self) -> int:
+        return len(self._of_key)
+
+
+class ShardedReader:
+    """The shards named by a JSON file, which must lie beside it.
+
+    Args:
+        path: of the JSON file.
+        stack: closes the files.
+
+    Raises:
+        FileError: a file is missing, or the JSON file names one outside its folder.
+    """
+
+    def __init__(self, path: Path, stack: contextlib.ExitStack) -> None:
+        self.label = str(path)
+        self.readers: list[WeightsReader] = []
+        for name in self._names(path):
+            shard = path.with_name(name)
+            file = stack.enter_context(open_file(shard))
+            self.readers.append(stack.enter_context(WeightsReader(file, str(shard))))
+
+    def _names(self, path: Path) -> list[str]:
+        with open_file(path) as file:
+            text = decoded(file.read(MAX_JSON_BYTES + 1), str(path))
+        table = parse_json(text, str(path)).get("weight_map")
+        if not isinstance(table, dict):
+            raise FileError("The file is no table of shards.", where=str(path), expected='a "weight_map"')
+        names: dict[str, None] = {}
+        for value in table.values():
+            for name in value if isinstance(value, list) else [value]:
+                if not isinstance(name, str):
+                    raise FileError("The file is no table of shards.", where=str(path), received=repr(name)[:80])
+                check_member_name(name, str(path))
+                if os.path.basename(name) != name:
+                    raise FileError("A shard must lie beside its table.", where=str(path), received=repr(name))
+                names[name] = None
+        if len(names) > _MAX_SHARDS:
+            raise FileError("The table names too many shards.", where=str(path), expected=f"at most {_MAX_SHARDS}")
+        return list(names)
+
+    def entries(self, path: str) -> Entries:
+        """The variables stored under a path in any of the shards."""
+        found: dict[str, Stored] = {}
+        for reader in self.readers:
+            found |= reader.entries(path).stored
+        return Entries(self, path, found)
+
+    def read(self, stored: Stored, path: str) -> Any:
+        """The content of a dataset, whichever shard it is in."""
+        return self.readers[0].read(stored, path)
+
+    def paths(self) -> list[str]:
+        """The paths under which variables are stored."""
+        return list(dict.fromkeys(path for reader in self.readers for path in reader.paths()))
