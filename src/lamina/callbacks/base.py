@@ -1,0 +1,135 @@
+"""Hooks into fit, evaluate and predict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+HOOKS = (
+    "on_train_begin",
+    "on_train_end",
+    "on_epoch_begin",
+    "on_epoch_end",
+    "on_train_batch_begin",
+    "on_train_batch_end",
+    "on_test_begin",
+    "on_test_end",
+    "on_test_batch_begin",
+    "on_test_batch_end",
+    "on_predict_begin",
+    "on_predict_end",
+    "on_predict_batch_begin",
+    "on_predict_batch_end",
+)
+
+
+class Callback:
+    """Base of callbacks: override the hooks you need; those left alone cost nothing.
+
+    `logs` maps names to results. The logs of a batch are fetched from the device when they are first read, so a hook
+    that looks every hundred batches makes the training wait only then. Values put into the logs of `on_epoch_end` reach
+    the callbacks that follow, and the history.
+
+    Attributes:
+        model: the model in training.
+        params: "verbose", "epochs" and "steps" of the call.
+
+    Example:
+        >>> from lamina.callbacks import CallbackList
+        >>> class Announce(Callback):
+        ...     def on_train_begin(self, logs=None):
+        ...         print("here we go")
+        >>> callbacks = CallbackList([Announce()])
+        >>> callbacks.on_train_begin()
+        here we go
+
+    Source: https://keras.io/api/callbacks/base_callback/
+    """
+
+    # Hooks that are overridden but have nothing to do with the options chosen.
+    idle_hooks: frozenset[str] = frozenset()
+    # A callback that reads batch logs at once or not at all; others may keep them, so their values are settled.
+    keeps_logs: bool = True
+
+    def __init__(self) -> None:
+        self.params: dict[str, Any] | None = None
+        self._model: Any = None
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        """Receive "verbose", "epochs" and "steps" of the call."""
+        self.params = params
+
+    def set_model(self, model: Any) -> None:
+        """Receive the model."""
+        self._model = model
+
+    @property
+    def model(self) -> Any:
+        """The model, without a DistributedDataParallel around it."""
+        model = getattr(self, "_model", None)
+        return model.module if isinstance(model, torch.nn.parallel.DistributedDataParallel) else model
+
+    def on_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Older name of `on_train_batch_begin`."""
+
+    def on_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Older name of `on_train_batch_end`."""
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Before an epoch of training; `epoch` counts from 0."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """After an epoch, validation included; validation results have names that begin with "val_"."""
+
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Before a training step; `batch` counts from 0 in each epoch."""
+        self.on_batch_begin(batch, logs=logs)
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """After a training step; `logs` holds the results of the epoch so far."""
+        self.on_batch_end(batch, logs=logs)
+
+    def on_test_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Before a batch of evaluation or validation."""
+
+    def on_test_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """After a batch of evaluation or validation."""
+
+    def on_predict_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Before a batch of prediction."""
+
+    def on_predict_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """After a batch of prediction; `logs["outputs"]` are its outputs."""
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """At the start of fit."""
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """At the end of fit, also after Ctrl-C; `logs` are those of the last epoch."""
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """At the start of evaluation or validation."""
+
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        """At the end of evaluation or validation."""
+
+    def on_predict_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """At the start of prediction."""
+
+    def on_predict_end(self, logs: dict[str, Any] | None = None) -> None:
+        """At the end of prediction."""
+
+
+_ALIASES = {"on_train_batch_begin": "on_batch_begin", "on_train_batch_end": "on_batch_end"}
+
+
+def has_hook(callback: Any, hook: str) -> bool:
+    """Whether calling the hook of this callback does anything."""
+    if not isinstance(callback, Callback):
+        return hasattr(callback, hook)
+    if hook in callback.idle_hooks:
+        return False
+    names = [hook, _ALIASES[hook]] if hook in _ALIASES else [hook]
+    return any(name in vars(callback) or getattr(type(callback), name) is not getattr(Callback, name) for name in names)

@@ -1,0 +1,155 @@
+"""The callbacks of one call of fit, evaluate or predict, called together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lamina.callbacks.base import HOOKS, Callback, has_hook
+from lamina.callbacks.history import History
+from lamina.callbacks.logs import Logs, to_numbers
+from lamina.callbacks.progress import ProgbarLogger
+from lamina.core import tree
+
+
+class CallbackList(Callback):
+    """Calls several callbacks in order. Which of them have which hook is decided once.
+
+    Args:
+        callbacks: the callbacks, one or a list.
+        add_history: whether a `History` shall be among them.
+        add_progbar: whether a `ProgbarLogger` shall be among them.
+        model: the model.
+        **params: what callbacks see as `params`.
+
+    Example:
+        >>> from lamina.callbacks import LambdaCallback
+        >>> callbacks = CallbackList([LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch, logs))])
+        >>> callbacks.on_epoch_end(0, {"loss": 0.25})
+        0 {'loss': 0.25}
+
+    Source: https://keras.io/api/callbacks/base_callback/
+    """
+
+    def __init__(
+        self,
+        callbacks: Any = None,
+        add_history: bool = False,
+        add_progbar: bool = False,
+        model: Any = None,
+        **params: Any,
+    ) -> None:
+        super().__init__()
+        self.callbacks: list[Any] = tree.flatten(callbacks) if callbacks else []
+        self.history = next((c for c in self.callbacks if isinstance(c, History)), None)
+        if self.history is None and add_history:
+            self.history = History()
+            self.callbacks.append(self.history)
+        if add_progbar and not any(isinstance(c, ProgbarLogger) for c in self.callbacks):
+            self.callbacks.append(ProgbarLogger())
+        self._hooks: dict[str, list[Callable[..., Any]]] = {}
+        if model is not None:
+            self.set_model(model)
+        self.set_params(params)
+
+    def append(self, callback: Any) -> None:
+        """Add a callback at the end."""
+        self.callbacks.append(callback)
+        self._hooks.clear()
+
+    def set_params(self, params: dict[str, Any]) -> None:
+        """Pass the parameters on."""
+        self.params = params
+        self._hooks.clear()
+        if params:
+            for callback in self.callbacks:
+                callback.set_params(params)
+
+    def set_model(self, model: Any) -> None:
+        """Pass the model on."""
+        super().set_model(model)
+        if self.history is not None:
+            model.history = self.history
+        for callback in self.callbacks:
+            callback.set_model(model)
+
+    def hooks(self, name: str) -> list[Callable[..., Any]]:
+        """The bound hooks of that name that do something, in order."""
+        if not self._hooks:
+            self._hooks = {
+                hook: [getattr(c, hook) for c in self.callbacks if has_hook(c, hook)] for hook in HOOKS
+            }
+        return self._hooks[name]
+
+    def keep_logs(self, name: str) -> bool:
+        """Whether a callback with this hook may keep the logs it is given."""
+        return any(getattr(c, "keeps_logs", True) for c in self.callbacks if has_hook(c, name))
+
+    def _call(self, name: str, *position: int, logs: Mapping[str, Any] | None) -> None:
+        numbers = logs if isinstance(logs, Logs) else to_numbers(logs)
+        for hook in self.hooks(name):
+            hook(*position, logs=numbers) if "_batch_" in name else hook(*position, numbers)
+
+    def on_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Call the hook of each callback."""
+        self._call("on_train_batch_begin", batch, logs=logs)
+
+    def on_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Call the hook of each callback."""
+        self._call("on_train_batch_end", batch, logs=logs)
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Call the hook of each callback."""
+        self._call("on_epoch_begin", epoch, logs=logs)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Call the hook of each callback."""
+        self._call("on_epoch_end", epoch, logs=logs)
+
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Call the hook of each callback."""
+        self._call("on_train_batch_begin", batch, logs=logs)
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Call the hook of each callback."""
+        self._call("on_train_batch_end", batch, logs=logs)
+
+    def on_test_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Call the hook of each callback."""
+        self._call("on_test_batch_begin", batch, logs=logs)
+
+    def on_test_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Call the hook of each callback."""
+        self._call("on_test_batch_end", batch, logs=logs)
+
+    def on_predict_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Call the hook of each callback."""
+        self._call("on_predict_batch_begin", batch, logs=logs)
+
+    def on_predict_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Call the hook of each callback."""
+        self._call("on_predict_batch_end", batch, logs=logs)
+
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Call the hook of each callback."""
+        self._call("on_train_begin", logs=logs)
+
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Call the hook of each callback."""
+        self._call("on_train_end", logs=logs)
+
+    def on_test_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Call the hook of each callback."""
+        self._call("on_test_begin", logs=logs)
+
+    def on_test_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Call the hook of each callback."""
+        self._call("on_test_end", logs=logs)
+
+    def on_predict_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Call the hook of each callback."""
+        self._call("on_predict_begin", logs=logs)
+
+    def on_predict_end(self, logs: Mapping[str, Any] | None = None) -> None:
+        """Call the hook of each callback."""
+        self._call("on_predict_end", logs=logs)

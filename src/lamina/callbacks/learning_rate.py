@@ -1,0 +1,167 @@
+"""Learning rates that change between epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from lamina.callbacks.base import Callback
+from lamina.callbacks.monitor import MonitorCallback
+from lamina.core.errors import ArgumentError, ArgumentTypeError, StateError
+
+
+def _optimizers(model: Any, where: str) -> dict[str, Any]:
+    """The model's optimizers by the name their learning rate has in the logs."""
+    optimizer = getattr(model, "optimizer", None)
+    parts = getattr(optimizer, "optimizers", None)
+    named = {f"learning_rate_{part.name}": part for part in parts} if parts else {"learning_rate": optimizer}
+    if any(not hasattr(part, "learning_rate") for part in named.values()):
+        raise StateError("The optimizer has no learning_rate.", where=where, received=type(optimizer).__name__)
+    return named
+
+
+class LearningRateScheduler(Callback):
+    """Sets the learning rate at the start of every epoch.
+
+    Args:
+        schedule: gives the new rate for (epoch, present rate), or for (epoch).
+        verbose: 1 prints a line each time.
+
+    Raises:
+        ArgumentTypeError: the schedule gives something other than a float.
+
+    Example:
+        >>> callback = LearningRateScheduler(lambda epoch, rate: rate * 0.9)
+
+    Source: https://keras.io/api/callbacks/learning_rate_scheduler/
+    """
+
+    def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
+        super().__init__()
+        self.schedule = schedule
+        self.verbose = verbose
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Set the rate."""
+        for name, optimizer in _optimizers(self.model, "LearningRateScheduler").items():
+            rate = self._next_rate(epoch, float(optimizer.learning_rate))
+            optimizer.learning_rate = rate
+            if self.verbose > 0:
+                print(f"\nEpoch {epoch + 1}: {name} is set to {rate}.")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Add the rate to the results."""
+        if logs is not None:
+            for name, optimizer in _optimizers(self.model, "LearningRateScheduler").items():
+                logs[name] = float(optimizer.learning_rate)
+
+    def _next_rate(self, epoch: int, rate: float) -> float:
+        try:
+            new = self.schedule(epoch, rate)
+        except TypeError:
+            new = self.schedule(epoch)
+        if isinstance(new, torch.Tensor) and new.numel() == 1:
+            new = float(new)
+        if not isinstance(new, (float, np.floating)):
+            raise ArgumentTypeError(
+                "The schedule must give a float.",
+                where="LearningRateScheduler",
+                expected="a float",
+                received=f"{new!r} ({type(new).__name__})",
+            )
+        return float(new)
+
+
+class ReduceLROnPlateau(MonitorCallback):
+    """Lowers the learning rate when a result has stopped improving.
+
+    Args:
+        monitor: the result's name in the logs.
+        factor: the rate is multiplied by this, below 1.
+        patience: epochs without improvement to bear.
+        verbose: 1 prints a line when it acts.
+        mode: "min", "max" or "auto".
+        min_delta: improvements smaller than this do not count.
+        cooldown: epochs to wait after lowering before watching again.
+        min_lr: the rate is not lowered beyond this.
+        **kwargs: not used; kept for Keras.
+
+    Raises:
+        ArgumentError: a factor of 1 or more.
+
+    Example:
+        >>> ReduceLROnPlateau(monitor="loss", factor=0.5).factor
+        0.5
+
+    Source: https://keras.io/api/callbacks/reduce_lr_on_plateau/
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        factor: float = 0.1,
+        patience: int = 10,
+        verbose: int = 0,
+        mode: str = "auto",
+        min_delta: float = 1e-4,
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(monitor, mode, min_delta=min_delta)
+        if factor >= 1.0:
+            raise ArgumentError(
+                "The factor must lower the rate.", where="ReduceLROnPlateau", expected="below 1", received=factor
+            )
+        self.factor = factor
+        self.patience = patience
+        self.verbose = verbose
+        self.cooldown = cooldown
+        self.min_lr = min_lr
+        self.cooldown_counter = 0
+        self.wait = 0
+
+    def in_cooldown(self) -> bool:
+        """Whether it waits after a reduction."""
+        return self.cooldown_counter > 0
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Forget an earlier training."""
+        self.best = None
+        self.wait = self.cooldown_counter = 0
+        self._missed = False
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Compare, and perhaps lower the rate."""
+        logs = logs if logs is not None else {}
+        for name, optimizer in _optimizers(self.model, "ReduceLROnPlateau").items():
+            logs[name] = float(optimizer.learning_rate)
+        current = self.find(logs)
+        if current is None:
+            return
+        if self.in_cooldown():
+            self.cooldown_counter -= 1
+            self.wait = 0
+        if self.is_improvement(current, self.best):
+            self.best = current
+            self.wait = 0
+        elif not self.in_cooldown():
+            self.wait += 1
+            if self.wait >= self.patience and self._reduce(epoch):
+                self.cooldown_counter = self.cooldown
+                self.wait = 0
+
+    def _reduce(self, epoch: int) -> bool:
+        """Lower the rates; whether any could be."""
+        reduced = False
+        for name, optimizer in _optimizers(self.model, "ReduceLROnPlateau").items():
+            rate = float(optimizer.learning_rate)
+            if rate > np.float32(self.min_lr):
+                optimizer.learning_rate = max(rate * self.factor, self.min_lr)
+                reduced = True
+                if self.verbose > 0:
+                    print(f"\nEpoch {epoch + 1}: {name} is lowered to {float(optimizer.learning_rate)}.")
+        return reduced

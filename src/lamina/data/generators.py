@@ -1,0 +1,38 @@
+"""Batches from a Python generator or another iterator, which can be walked once only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from lamina.data.source import Source, add_class_weight, to_device
+
+
+class GeneratorSource(Source):
+    """Batches that an iterator gives; each pass goes on where the last one stopped.
+
+    Args:
+        generator: yields `(x,)`, `(x, y)` or `(x, y, sample_weight)`.
+        class_weight: weights by class index.
+        device: where batches shall lie.
+    """
+
+    kind = "generator"
+
+    def __init__(
+        self, generator: Iterator[Any], class_weight: Mapping[Any, float] | None = None, *, device: torch.device
+    ) -> None:
+        self.generator = generator
+        self.class_weight = class_weight
+        self.device = device
+
+    @property
+    def batches(self) -> None:
+        """Not known beforehand."""
+        return None
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self.generator:
+            yield add_class_weight(to_device(batch, self.device), self.class_weight)

@@ -1,0 +1,166 @@
+"""Image files to arrays and back, by Pillow."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lamina.core.config import floatx, standardize_data_format
+from lamina.core.errors import ArgumentError, MissingPackageError, ShapeError, warn_once
+
+_MODES = {"grayscale": "L", "rgb": "RGB", "rgba": "RGBA"}
+_KEPT_AS_GRAY = ("L", "I;16", "I")
+_RESAMPLING = ("nearest", "bilinear", "bicubic", "hamming", "box", "lanczos")
+
+
+def _pillow() -> Any:
+    """Pillow's Image module."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise MissingPackageError("Reading and writing images needs Pillow.", fix="pip install pillow") from error
+    return Image
+
+
+def load_img(
+    path: Any,
+    color_mode: str = "rgb",
+    target_size: tuple[int, int] | None = None,
+    interpolation: str = "nearest",
+    keep_aspect_ratio: bool = False,
+) -> Any:
+    """Read an image file.
+
+    Args:
+        path: a path or an open binary file.
+        color_mode: "rgb", "rgba" or "grayscale".
+        target_size: (height, width) to resize to.
+        interpolation: "nearest", "bilinear", "bicubic", "hamming", "box" or "lanczos".
+        keep_aspect_ratio: whether the middle is cut out in the target's proportions before resizing.
+
+    Returns:
+        A Pillow image.
+
+    Raises:
+        ArgumentError: `color_mode` or `interpolation` is unknown.
+        MissingPackageError: Pillow is not installed.
+
+    Example:
+        >>> save_img("gray.png", np.zeros((4, 6, 1)))
+        >>> load_img("gray.png", target_size=(2, 3)).size
+        (3, 2)
+
+    Source: https://keras.io/api/data_loading/image/
+    """
+    if color_mode not in _MODES:
+        raise ArgumentError("Unknown color_mode.", expected=", ".join(_MODES), received=repr(color_mode))
+    if interpolation not in _RESAMPLING:
+        raise ArgumentError("Unknown interpolation.", expected=", ".join(_RESAMPLING), received=repr(interpolation))
+    pillow = _pillow()
+    content = path.read() if hasattr(path, "read") else Path(os.fsdecode(path)).read_bytes()
+    image = pillow.open(io.BytesIO(content))
+    if not (color_mode == "grayscale" and image.mode in _KEPT_AS_GRAY) and image.mode != _MODES[color_mode]:
+        image = image.convert(_MODES[color_mode])
+    if target_size is None or image.size == (target_size[1], target_size[0]):
+        return image
+    method = pillow.Resampling[interpolation.upper()]
+    box = _middle(image.size, target_size) if keep_aspect_ratio else None
+    return image.resize((target_size[1], target_size[0]), method, box=box)
+
+
+def _middle(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The largest box (left, top, right, bottom) around the middle that has the target's proportions."""
+    width, height = size
+    cut_height = min(height, width * target[0] // target[1])
+    cut_width = min(width, height * target[1] // target[0])
+    left, top = (width - cut_width) // 2, (height - cut_height) // 2
+    return left, top, left + cut_width, top + cut_height
+
+
+def img_to_array(img: Any, data_format: str | None = None, dtype: Any = None) -> np.ndarray:
+    """An image as an array.
+
+    Args:
+        img: a Pillow image.
+        data_format: "channels_last" gives (height, width, channels), "channels_first" (channels, height, width).
+        dtype: the dtype of the result, floatx by default.
+
+    Example:
+        >>> img_to_array(array_to_img(np.ones((2, 3, 3)))).shape
+        (2, 3, 3)
+
+    Source: https://keras.io/api/data_loading/image/
+    """
+    array = np.asarray(img, dtype=dtype or floatx())
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3:
+        raise ShapeError("An image has two or three axes.", where="img_to_array", received=array.shape)
+    return array.transpose(2, 0, 1) if standardize_data_format(data_format) == "channels_first" else array
+
+
+def array_to_img(x: Any, data_format: str | None = None, scale: bool = True, dtype: Any = None) -> Any:
+    """An array as an image.
+
+    Args:
+        x: (height, width, channels) with 1, 3 or 4 channels, or channels first.
+        data_format: "channels_last" or "channels_first".
+        scale: whether the values are stretched to 0 to 255.
+        dtype: the dtype to compute in, floatx by default.
+
+    Raises:
+        ShapeError: the array has not three axes, or another number of channels.
+
+    Example:
+        >>> array_to_img(np.zeros((2, 3, 1))).mode
+        'L'
+
+    Source: https://keras.io/api/data_loading/image/
+    """
+    array = np.asarray(x, dtype=dtype or floatx())
+    if array.ndim != 3:
+        raise ShapeError("An image has three axes.", where="array_to_img", received=array.shape)
+    if standardize_data_format(data_format) == "channels_first":
+        array = array.transpose(1, 2, 0)
+    if array.shape[2] not in (1, 3, 4):
+        raise ShapeError("An image has 1, 3 or 4 channels.", where="array_to_img", received=array.shape)
+    if scale:
+        array = array - array.min()
+        array = array / (array.max() or 1) * 255
+    if array.shape[2] > 1:
+        return _pillow().fromarray(array.astype("uint8"))
+    return _pillow().fromarray(array[:, :, 0].astype("int32" if array.max() > 255 else "uint8"))
+
+
+def save_img(
+    path: Any,
+    x: Any,
+    data_format: str | None = None,
+    file_format: str | None = None,
+    scale: bool = True,
+    **kwargs: Any,
+) -> None:
+    """Write an array as an image file.
+
+    Args:
+        path: a path or a file opened for writing.
+        x: the image, see `array_to_img`.
+        data_format: "channels_last" or "channels_first".
+        file_format: the kind of file; by default the path's ending tells.
+        scale: whether the values are stretched to 0 to 255.
+        **kwargs: passed to Pillow's `save`.
+
+    Source: https://keras.io/api/data_loading/image/
+    """
+    if file_format is None and isinstance(path, (str, os.PathLike)):
+        file_format = Path(path).suffix[1:].lower()
+    file_format = "jpeg" if file_format and file_format.lower() == "jpg" else file_format
+    image = array_to_img(x, data_format=data_format, scale=scale)
+    if image.mode == "RGBA" and file_format == "jpeg":
+        warn_once("JPEG holds no transparency; the image is saved without it.")
+        image = image.convert("RGB")
+    image.save(path, format=file_format or None, **kwargs)

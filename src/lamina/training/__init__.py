@@ -1,0 +1,3 @@
+"""Training: compile, fit, evaluate, predict, and the steps they run."""
+
+from lamina.training.trainer import Trainer as Trainer

@@ -1,0 +1,203 @@
+"""The loops of fit, evaluate and predict: epochs, batches, callbacks, results."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lamina.callbacks.callback_list import CallbackList
+from lamina.callbacks.logs import Logs, to_numbers
+from lamina.core import tree
+from lamina.core.errors import DataError
+from lamina.core.tensors import convert_to_numpy, convert_to_tensor
+from lamina.data.feed import Feed
+from lamina.training.execution import Executor
+
+
+@dataclass(frozen=True)
+class Validation:
+    """When and on what to evaluate during fit.
+
+    Args:
+        feed: the batches.
+        frequency: every so many epochs, or the epochs, counted from 1.
+    """
+
+    feed: Feed
+    frequency: int | Iterable[int]
+
+    def is_due(self, epoch: int) -> bool:
+        """Whether to evaluate after this epoch, counted from 0."""
+        if isinstance(self.frequency, int):
+            return (epoch + 1) % self.frequency == 0
+        return epoch + 1 in self.frequency
+
+
+def fit(
+    model: Any,
+    feed: Feed,
+    executor: Executor,
+    callbacks: CallbackList,
+    epochs: range,
+    validation: Validation | None = None,
+) -> None:
+    """Train for some epochs. Ctrl-C ends it in good order, with weights and history as they are, and is passed on.
+
+    Args:
+        model: a model that is compiled and built.
+        feed: the batches of each epoch.
+        executor: runs the steps.
+        callbacks: called along the way.
+        epochs: the numbers of the epochs, from 0.
+        validation: what to evaluate on, and when.
+    """
+    logs: dict[str, Any] = {}
+    model.stop_training = False
+    callbacks.on_train_begin()
+    try:
+        for epoch in epochs:
+            model.reset_metrics()
+            callbacks.on_epoch_begin(epoch)
+            model.train()
+            count, last = _run_steps(model, feed, executor.train, callbacks, "train")
+            model.eval()
+            if count == 0:
+                break
+            logs = _numbers(_results(model, last))
+            if validation is not None and validation.is_due(epoch):
+                held_out = evaluate(model, validation.feed, executor, callbacks)
+                logs.update({f"val_{name}": value for name, value in held_out.items()})
+            callbacks.on_epoch_end(epoch, logs)
+            if model.stop_training:
+                break
+        if model.optimizer is not None and len(epochs):
+            model.optimizer.finalize_variable_values(model.trainable_variables)
+    except KeyboardInterrupt:
+        model.eval()
+        callbacks.on_train_end(logs)
+        raise
+    finally:
+        model.eval()
+    callbacks.on_train_end(logs)
+
+
+def evaluate(model: Any, feed: Feed, executor: Executor, callbacks: CallbackList) -> dict[str, Any]:
+    """The results on all batches of one epoch of a feed, as numbers by name.
+
+    Args:
+        model: a model that is built.
+        feed: the batches.
+        executor: runs the steps.
+        callbacks: called along the way.
+    """
+    model.eval()
+    model.stop_evaluating = False
+    callbacks.on_test_begin()
+    model.reset_metrics()
+    _, last = _run_steps(model, feed, executor.test, callbacks, "test")
+    logs = to_numbers(_results(model, last))
+    callbacks.on_test_end(logs)
+    return logs
+
+
+def predict(model: Any, feed: Feed, executor: Executor, callbacks: CallbackList) -> Any:
+    """The outputs for all batches, joined on the device and then fetched as NumPy arrays.
+
+    Args:
+        model: a model that is built.
+        feed: the batches.
+        executor: runs the steps.
+        callbacks: called along the way.
+
+    Raises:
+        DataError: there is no batch.
+    """
+    model.eval()
+    model.stop_predicting = False
+    begin, end = callbacks.hooks("on_predict_batch_begin"), callbacks.hooks("on_predict_batch_end")
+    columns: list[list[Any]] = []
+    outputs: Any = None
+    callbacks.on_predict_begin()
+    for count, data in enumerate(feed.epoch()):
+        for hook in begin:
+            hook(count, logs={})
+        outputs = executor.predict(data)
+        leaves = tree.flatten(outputs)
+        columns = columns or [[] for _ in leaves]
+        for column, leaf in zip(columns, leaves, strict=True):
+            column.append(leaf)
+        for hook in end:
+            hook(count, logs={"outputs": outputs})
+        if model.stop_predicting:
+            break
+    callbacks.on_predict_end()
+    if not columns:
+        raise DataError(f"The {feed.source.kind} gave no batch.", where="predict")
+    return tree.pack_sequence_as(outputs, [_join(column) for column in columns])
+
+
+def _join(parts: list[Any]) -> Any:
+    """One array of the outputs of all batches."""
+    if parts[0] is None:
+        return None
+    tensors = [convert_to_tensor(part) for part in parts]
+    if tensors[0].ndim == 0:
+        return convert_to_numpy(torch.stack(tensors))
+    return convert_to_numpy(tensors[0] if len(tensors) == 1 else torch.cat(tensors))
+
+
+def _run_steps(model: Any, feed: Feed, step: Any, callbacks: CallbackList, kind: str) -> tuple[int, Any]:
+    """Run one epoch's steps; how many there were, and what the last one returned."""
+    begin, end = callbacks.hooks(f"on_{kind}_batch_begin"), callbacks.hooks(f"on_{kind}_batch_end")
+    keep = callbacks.keep_logs(f"on_{kind}_batch_end")
+    every = model.steps_per_execution
+    stop = "stop_training" if kind == "train" else "stop_evaluating"
+    count, last = 0, None
+    for data in feed.epoch():
+        if begin and count % every == 0:
+            for hook in begin:
+                hook(count, logs={})
+        last = step(data)
+        count += 1
+        if end and count % every == 0:
+            _tell(model, end, count - 1, last, keep)
+        if getattr(model, stop):
+            break
+    if end and count % every:
+        _tell(model, end, count - 1, last, keep)
+    return count, last
+
+
+def _tell(model: Any, hooks: list[Any], batch: int, returned: Any, keep: bool) -> None:
+    """Call the hooks at the end of a batch, with results that are computed when they are read."""
+    logs = Logs(model.get_metrics_result if returned is None else lambda: returned)
+    if keep:
+        logs.settle()
+    for hook in hooks:
+        hook(batch, logs=logs)
+
+
+def _results(model: Any, returned: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """The results of an epoch: the running ones, unless a step of the user's returns others."""
+    running = model.get_metrics_result()
+    if returned is None or (isinstance(returned, Mapping) and set(returned) == set(running)):
+        return running
+    if isinstance(returned, Mapping):
+        return returned
+    warnings.warn(
+        f"A step returned a {type(returned).__name__}, not a dict of results, which is left aside.", stacklevel=2
+    )
+    return running
+
+
+def _numbers(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Results as numbers; those within a dict stay there, because the order of all follows from the outer names."""
+    flat = to_numbers(results)
+    return {
+        name: {inner: flat.get(inner) for inner in value} if isinstance(value, Mapping) else flat[name]
+        for name, value in results.items()
+    }

@@ -1,0 +1,192 @@
+"""The losses named in compile(): resolved to objects, put beside the outputs, added up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from lamina import losses, metrics
+from lamina.core import tree
+from lamina.core.errors import ArgumentError, ArgumentTypeError, DataError
+from lamina.core.naming import to_snake_case
+from lamina.training.foreign import TorchLoss, is_torch_loss
+from lamina.training.outputs import Outputs, Pick
+
+Tensor = torch.Tensor
+
+
+def label_kind(y_true: Tensor, y_pred: Tensor) -> str:
+    """What "accuracy" and "crossentropy" mean for labels and predictions of these shapes."""
+    if y_pred.shape[-1] == 1:
+        return "binary"
+    if y_true.ndim < y_pred.ndim or (y_true.shape[-1] == 1 and y_pred.shape[-1] > 1):
+        return "sparse_categorical"
+    return "categorical"
+
+
+def display_name(obj: Any) -> str:
+    """The name an object, function or class goes by in logs."""
+    if hasattr(obj, "name"):
+        return str(obj.name)
+    if hasattr(obj, "__name__"):
+        return to_snake_case(obj.__name__) if isinstance(obj, type) else obj.__name__.strip("<>")
+    return to_snake_case(type(obj).__name__)
+
+
+def resolve_loss(identifier: Any, y_true: Tensor | None = None, y_pred: Tensor | None = None) -> Any:
+    """A loss object for a name, function, class or object; "crossentropy" depends on the shapes.
+
+    Raises:
+        UnknownNameError: the name is no loss.
+        ArgumentTypeError: the object cannot be called.
+    """
+    if identifier is None:
+        return None
+    found = identifier
+    if isinstance(identifier, str) and identifier.lower() in ("crossentropy", "ce"):
+        if y_true is None or y_pred is None:
+            return None
+        found = losses.get(f"{label_kind(y_true, y_pred)}_crossentropy")
+    elif is_torch_loss(identifier):
+        return TorchLoss(identifier)
+    elif not isinstance(identifier, losses.Loss):
+        found = losses.get(identifier)
+    if isinstance(found, losses.Loss):
+        return found
+    name = identifier if isinstance(identifier, str) else display_name(found)
+    return losses.LossFunctionWrapper(found, name=name)
+
+
+class CompiledLoss:
+    """The sum of the losses of all outputs, each with its weight; knows the outputs after `build`.
+
+    Args:
+        loss: what compile() was given: one, or a list or dict by output names.
+        loss_weights: weights likewise.
+        output_names: the names of the model's outputs.
+
+    Raises:
+        ArgumentTypeError: loss_weights of an unusable type.
+        UnknownNameError: a name that is no loss.
+    """
+
+    def __init__(self, loss: Any, loss_weights: Any = None, output_names: Sequence[str] | None = None) -> None:
+        if loss_weights is not None and not isinstance(loss_weights, (list, tuple, dict, float, int)):
+            raise ArgumentTypeError(
+                "loss_weights is not usable.",
+                where="compile(loss_weights=...)",
+                expected="a float, or a list or dict of floats",
+                received=f"{loss_weights!r} ({type(loss_weights).__name__})",
+            )
+        self.given = loss
+        self.given_weights = loss_weights
+        self.output_names = output_names
+        self.outputs: Outputs | None = None
+        self.entries: list[tuple[int, Any, float | None]] = []
+        self.trackers: list[Any] = []
+        self._only: tuple[Any, float | None] | None = None
+        self._pickers: dict[Any, Pick] = {}
+        for part in tree.flatten(loss):
+            resolve_loss(part)
+
+    @property
+    def built(self) -> bool:
+        """Whether the outputs are known."""
+        return self.outputs is not None
+
+    def build(self, y_true: Any, y_pred: Any) -> None:
+        """Put the losses beside the outputs of a call."""
+        outputs = Outputs(y_pred, self.output_names)
+        given = outputs.lay_out(self.given, "loss")
+        weights = outputs.lay_out(self.given_weights, "loss_weights")
+        used = [index for index, loss in enumerate(given) if loss is not None]
+        targets = outputs.picker(y_true, used)(y_true)
+        predictions = outputs.pick(y_pred)
+        self.entries = []
+        for index in used:
+            if isinstance(given[index], (list, tuple)):
+                if len(given[index]) != 1:
+                    raise ArgumentError("One output has one loss.", where="compile(loss=...)", received=given[index])
+                given[index] = given[index][0]
+            loss = resolve_loss(given[index], targets[index], predictions[index])
+            self.entries.append((index, loss, None if weights[index] is None else float(weights[index])))
+        self.trackers = self._make_trackers(outputs)
+        self._only = self.entries[0][1:] if outputs.is_single and self.entries else None
+        self._pickers = {}
+        self.outputs = outputs
+
+    def _make_trackers(self, outputs: Outputs) -> list[Any]:
+        """A mean for each loss where there are several."""
+        if len(self.entries) < 2:
+            return []
+        names: list[str] = []
+        for index, loss, _ in self.entries:
+            name = f"{outputs.names[index] or loss.name}_loss"
+            names.append(name if name not in names else f"{name}_{index}")
+        return [metrics.Mean(name=name) for name in names]
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor | None:
+        if self._only is not None and isinstance(y_true, Tensor):
+            loss, weight = self._only
+            if isinstance(sample_weight, (list, tuple)):
+                sample_weight = sample_weight[0]
+            value = loss(y_true, y_pred, sample_weight)
+            return value if weight is None else value * weight
+        if self.outputs is None:
+            self.build(y_true, y_pred)
+        return self._sum(y_true, y_pred, sample_weight)
+
+    def _sum(self, y_true: Any, y_pred: Any, sample_weight: Any) -> Tensor | None:
+        assert self.outputs is not None
+        predictions = self.outputs.pick(y_pred)
+        targets = self.lay_out(y_true, "y")
+        weights = self.lay_out(sample_weight, "sample_weight")
+        total: Tensor | None = None
+        for position, (index, loss, weight) in enumerate(self.entries):
+            if targets[index] is None and not tree.is_nested(y_true):
+                raise DataError(
+                    "There is a loss, but no target for it.", where="y", fix="pass y, or let the data yield (x, y)"
+                )
+            value = loss(targets[index], predictions[index], weights[index])
+            if self.trackers:
+                track(self.trackers[position], value, predictions[index].shape[0])
+            value = value if weight is None else value * weight
+            total = value if total is None else total + value
+        return total
+
+    def lay_out(self, part: Any, what: str) -> Sequence[Any]:
+        """Targets or weights of samples, one for each output."""
+        assert self.outputs is not None
+        key = (what, type(part), len(part) if isinstance(part, (list, tuple, dict)) else part is None)
+        pick = self._pickers.get(key)
+        if pick is None:
+            if what == "sample_weight" and isinstance(part, Tensor):
+                pick = _Repeat(self.outputs.count)
+            else:
+                pick = self.outputs.picker(part, [entry[0] for entry in self.entries], what)
+            self._pickers[key] = pick
+        return pick(part)
+
+
+class _Repeat:
+    """The same value for every output."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __call__(self, value: Any) -> Sequence[Any]:
+        return (value,) * self.count
+
+
+def track(tracker: Any, value: Tensor, samples: int) -> None:
+    """Add a batch's mean to a running mean, weighted by the number of samples: two additions in place."""
+    value = value.detach()
+    total = tracker.total
+    if total.device != value.device:
+        tracker.update_state(value, samples)
+        return
+    with torch.no_grad():
+        total.add_(value, alpha=samples)
+        tracker.count.add_(samples)

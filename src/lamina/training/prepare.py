@@ -1,0 +1,130 @@
+"""What happens once before a loop: the model built, losses and metrics put beside its outputs, data compared with both."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+
+from lamina.core import tree
+from lamina.core.dtypes import standardize_dtype
+from lamina.core.errors import LaminaError
+from lamina.core.tensors import default_device
+from lamina.data.arrays import ArraySource
+from lamina.data.feed import Feed
+from lamina.data.source import unpack_x_y_sample_weight
+from lamina.graph.tensor import KerasTensor
+from lamina.training.checks import check_inputs, check_targets, check_values
+from lamina.training.compile import Compiled
+from lamina.training.step import Penalties, TrainState
+
+Tensor = torch.Tensor
+
+
+def device_of(model: torch.nn.Module) -> torch.device:
+    """Where the model's weights lie, or will lie."""
+    weight = next(model.parameters(), None)
+    return default_device() if weight is None else weight.device
+
+
+def prepare(model: Any, feed: Feed, where: str, targets: bool = True) -> None:
+    """Build what is not built, and compare the data with the model, before the first step on it.
+
+    Args:
+        model: the model.
+        feed: the batches; the first one is looked at, and stays.
+        where: the method concerned, for error messages.
+        targets: whether losses and metrics will be computed.
+
+    Raises:
+        ShapeError: the data does not fit the model, or the targets the outputs.
+        DataError: targets that the loss cannot use.
+    """
+    source = feed.source
+    batch = source.example() if isinstance(source, ArraySource) else feed.peek()
+    y_pred = prepare_batch(model, batch, where, targets)
+    compiled: Compiled | None = model._compiled
+    if targets and y_pred is not None and compiled is not None and compiled.loss is not None:
+        if isinstance(source, ArraySource) and source.y is not None:
+            check_values(compiled.loss, source.y, y_pred)
+
+
+def prepare_batch(model: Any, batch: Any, where: str, targets: bool = True) -> Any:
+    """The same for a single batch; returns the outputs' shapes as symbolic tensors, None where they are not known."""
+    own_step = model._has_own_steps()
+    try:
+        x, y, _ = unpack_x_y_sample_weight(batch)
+        check_inputs(model, x, where)
+        y_pred = output_spec(model, x)
+    except Exception:
+        # A step of the user's may use the data in a way of its own, and build what it needs by itself.
+        if own_step:
+            return None
+        raise
+    compiled: Compiled | None = model._compiled
+    if not targets or compiled is None:
+        return y_pred
+    if y is not None or not own_step:
+        _place(compiled, y, y_pred, model, own_step)
+    return y_pred
+
+
+def _place(compiled: Compiled, y: Any, y_pred: Any, model: Any, own_step: bool) -> None:
+    try:
+        compiled.build(y, y_pred)
+        if compiled.loss is not None and not own_step:
+            check_targets(compiled.loss, y, y_pred, model)
+    except LaminaError:
+        if not own_step:
+            raise
+
+
+def output_spec(model: Any, x: Any) -> Any:
+    """The outputs for a batch, without data where that can be told; builds the model."""
+    leaves = [leaf for leaf in tree.flatten(x) if leaf is not None]
+    if all(isinstance(leaf, Tensor) for leaf in leaves):
+        try:
+            return model.compute_output_spec(tree.map_structure(_symbolic, x))
+        except (LaminaError, RuntimeError, TypeError, NotImplementedError):
+            # Whatever was wrong, it shows, or works, on real data.
+            pass
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            return model(x)
+    finally:
+        model.train(was_training)
+
+
+def _symbolic(leaf: Any) -> Any:
+    return None if leaf is None else KerasTensor((None, *leaf.shape[1:]), standardize_dtype(leaf.dtype))
+
+
+def build_optimizer(model: Any) -> None:
+    """Make the optimizer's slots for the variables that learn."""
+    optimizer = model.optimizer
+    if optimizer is None:
+        return
+    variables = model.trainable_variables
+    if not variables:
+        warnings.warn("The model has no weights to train.", stacklevel=4)
+    elif not optimizer.built:
+        optimizer.build(variables)
+
+
+def state_of(model: Any) -> TrainState:
+    """The state a step reads and changes, of a model that is built."""
+    compiled: Compiled | None = model._compiled
+    if compiled is None:
+        return TrainState(model, [], None, None, Penalties([], []), None)
+    return TrainState(
+        model=model,
+        variables=list(model.trainable_variables),
+        optimizer=compiled.optimizer,
+        loss=compiled.loss,
+        penalties=Penalties.of(model),
+        loss_tracker=compiled.loss_tracker,
+        update_metrics=None if compiled.metrics is None else compiled.metrics.update_state,
+    )
