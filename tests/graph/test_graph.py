@@ -106,3 +106,20 @@ def test_broadcasting_of_symbolic_shapes_agrees_with_torch(first, second):
 def test_broadcast_failure():
     with pytest.raises(LaminaError, match="broadcast"):
         broadcast_shapes((2, 3), (2, 4))
+
+
+def test_failing_eager_calls_name_the_op_and_the_shapes_too():
+    with pytest.raises(ShapeError, match=r"(?s)add.*\(2, 3\), \(4, 3\)"):
+        ops.add(torch.ones(2, 3), torch.ones(4, 3))
+
+
+def test_lists_beside_symbolic_tensors_take_part_in_broadcasting():
+    assert ops.add(KerasTensor((None, 1)), [1.0, 2.0, 3.0]).shape == (None, 3)
+
+
+def test_dtype_of_scalars_beside_symbolic_tensors():
+    assert ops.multiply(KerasTensor((None, 1), "bfloat16"), torch.tensor(2.0)).dtype == "bfloat16"
+
+
+def test_five_unknown_dimensions_do_not_overflow():
+    assert double(KerasTensor((None, None, None, None, None))).shape == (None,) * 5

@@ -6,7 +6,9 @@ between the two results is unknown too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -21,8 +23,10 @@ from lamina.core.dtypes import standardize_dtype, torch_dtype
 from lamina.core.errors import LaminaError, ShapeError
 from lamina.graph.tensor import KerasTensor
 
+_logger = logging.getLogger("torch._subclasses.fake_tensor")
+
 # Two sizes that real code hardly ever names, both divisible by 2 ** 7, so that repeated halving works.
-STAND_INS = (128 * 61, 128 * 67)
+STAND_INS = (128 * 19, 128 * 23)
 
 
 def infer(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], where: str) -> Any:
@@ -61,7 +65,7 @@ def _run(
     symbolic: list[KerasTensor],
     where: str,
 ) -> Any:
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), scopes.inferring(stand_in):
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), scopes.inferring(stand_in), _quiet():
         concrete = tree.map_structure(lambda leaf: _stand_in_tensor(leaf, stand_in), (args, kwargs))
         try:
             return function(*concrete[0], **concrete[1])
@@ -80,6 +84,16 @@ def _run(
                 where=where,
                 received="inputs of shape " + ", ".join(str(tensor.shape) for tensor in symbolic),
             ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch from logging a failure that is about to become an error."""
+    disabled, _logger.disabled = _logger.disabled, True
+    try:
+        yield
+    finally:
+        _logger.disabled = disabled
 
 
 def _readable(error: Exception, stand_in: int) -> str:

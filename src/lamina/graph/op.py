@@ -6,9 +6,12 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar, cast, overload
 
+import torch
+
 from lamina.core import tree
 from lamina.core.dtypes import standardize_dtype
 from lamina.core.errors import ShapeError
+from lamina.core.tensors import convert_to_tensor
 from lamina.graph import node
 from lamina.graph.infer import infer
 from lamina.graph.tensor import KerasTensor
@@ -79,12 +82,34 @@ def _decorate(
             kind = type(argument)
             if kind is KerasTensor or ((kind is list or kind is tuple or kind is dict) and any_symbolic(argument)):
                 return record(args, dict(kwargs))
-        if kwargs and any_symbolic(kwargs):
-            return record(args, dict(kwargs))
-        return function(*args, **kwargs)
+        if kwargs:
+            for argument in kwargs.values():
+                kind = type(argument)
+                if kind is KerasTensor or ((kind is list or kind is tuple or kind is dict) and any_symbolic(argument)):
+                    return record(args, dict(kwargs))
+        try:
+            return function(*args, **kwargs)
+        except (RuntimeError, IndexError) as error:
+            _explain(function, args, kwargs, f"op {name}")
+            raise error
 
     node.OPS[name] = wrapper
     return cast("Callable[P, R]", wrapper)
+
+
+def _explain(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], where: str) -> None:
+    """Raise a ShapeError when the shapes alone make the call fail."""
+    symbolic = tree.map_structure(_symbolic, (args, dict(kwargs)))
+    try:
+        infer(function, symbolic[0], symbolic[1], where)
+    except ShapeError as error:
+        raise error from None
+    except Exception:  # the failure is not about shapes; the one that was met is told
+        return
+
+
+def _symbolic(leaf: Any) -> Any:
+    return KerasTensor(leaf.shape, leaf.dtype) if isinstance(leaf, torch.Tensor) else leaf
 
 
 def any_symbolic(value: Any) -> bool:
@@ -106,6 +131,7 @@ def _by_shape(
     where: str,
 ) -> Any:
     """Result by a shape rule; the dtype by running the function on single elements."""
+    args, kwargs = _arrays(args), _arrays(kwargs)
     tensors = [leaf for leaf in tree.flatten((args, kwargs)) if hasattr(leaf, "shape") and hasattr(leaf, "dtype")]
     try:
         sizes = shape(*[tuple(tensor.shape) for tensor in tensors])
@@ -118,8 +144,19 @@ def _by_shape(
 
 def _single(leaf: Any) -> Any:
     if isinstance(leaf, KerasTensor) or (hasattr(leaf, "shape") and hasattr(leaf, "dtype")):
-        return KerasTensor((), standardize_dtype(leaf.dtype))
+        return KerasTensor((1,) * len(leaf.shape), standardize_dtype(leaf.dtype))
     return leaf
+
+
+def _arrays(arguments: Any) -> Any:
+    """The arguments with lists of numbers made tensors."""
+    if isinstance(arguments, dict):
+        return {key: _array(value) for key, value in arguments.items()}
+    return tuple(_array(value) for value in arguments)
+
+
+def _array(value: Any) -> Any:
+    return convert_to_tensor(value) if isinstance(value, (list, tuple)) and not any_symbolic(value) else value
 
 
 def broadcast_shapes(*shapes: Sequence[int | None]) -> tuple[int | None, ...]:

@@ -188,9 +188,11 @@ class Layer(Captured, WeightOwner):
         training = self._explicit_training(args, kwargs)
         if any_symbolic(args) or (kwargs and any_symbolic(kwargs)):
             return self._call_symbolically(args, kwargs)
-        if training is None or bool(training) == self.training:
+        if training is None:
             return self._compute(*args, **kwargs)
-        with _mode(self, bool(training)):
+        with contextlib.nullcontext() if bool(training) == self.training else _mode(self, bool(training)):
+            if self._fast is not None and kwargs.keys() == {"training"}:
+                return self.forward(*args)
             return self._compute(*args, **kwargs)
 
     def _call_symbolically(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -575,7 +577,6 @@ def _mode(layer: nn.Module, training: bool) -> Iterator[None]:
             module.training = not training
 
 
-@functools.cache
 def _owner(cls: type, name: str) -> type:
     """The class that defines a method."""
     return next(c for c in cls.__mro__ if name in c.__dict__)

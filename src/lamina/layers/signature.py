@@ -23,9 +23,18 @@ class CallSignature(NamedTuple):
     masks: tuple[str, ...]
 
 
-@functools.cache
 def call_signature(cls: type) -> CallSignature:
     """The signature of the class's `call`."""
+    known = _signatures.get(cls)
+    if known is None:
+        known = _signatures[cls] = _read_signature(cls)
+    return known
+
+
+_signatures: dict[type, CallSignature] = {}
+
+
+def _read_signature(cls: type) -> CallSignature:
     parameters = list(inspect.signature(cls.call).parameters.values())[1:]  # type: ignore[attr-defined]
     named = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     masks = tuple(name for name in named if name.endswith("_mask") and name.removesuffix("_mask") in named)

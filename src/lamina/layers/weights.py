@@ -61,6 +61,10 @@ class WeightOwner(nn.Module):
         """Whether the class makes weights in a `build` of its own."""
         return False
 
+    def _awaits_build(self) -> bool:
+        """Whether weights are still to be made."""
+        return not self.built and self._has_build()
+
     @property
     def variable_dtype(self) -> str:
         """The dtype of the weights."""
@@ -237,7 +241,7 @@ class WeightOwner(nn.Module):
             StateError: the layer is not built yet.
         """
         weights = self.weights
-        if not weights and not self.built and self._has_build():
+        if not weights and any(module._awaits_build() for module in self.modules() if isinstance(module, WeightOwner)):
             raise StateError(
                 "The weights cannot be counted before they exist.",
                 where=self._where(),
