@@ -1,0 +1,209 @@
+"""Adagrad, Adadelta and Ftrl: steps that depend on all squared gradients so far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Unpack
+
+import torch
+
+from lamina.core.errors import ArgumentError
+from lamina.core.registry import builtin
+from lamina.optimizers.base import Number, Optimizer, Options, Tensor, takes_options
+from lamina.optimizers.blocks import Slots, add_scaled_, mix_squares_
+
+
+@builtin("keras.optimizers")
+class Adagrad(Optimizer):
+    """Gradients divided by the root of the sum of their squares so far.
+
+    Args:
+        learning_rate: see `Optimizer`.
+        initial_accumulator_value: where the sums begin.
+        epsilon: added to the sums under the root.
+        **options: see `Optimizer`.
+
+    Example:
+        >>> weight = torch.nn.Parameter(torch.tensor([1.0]))
+        >>> Adagrad(learning_rate=0.1, initial_accumulator_value=0.0).apply([torch.tensor([2.0])], [weight])
+        >>> weight.data
+        tensor([0.9000])
+
+    Source: Duchi et al. 2011, https://www.jmlr.org/papers/v12/duchi11a.html
+    """
+
+    @takes_options(after="epsilon")
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        initial_accumulator_value: float = 0.1,
+        epsilon: float = 1e-7,
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(learning_rate, **options)
+        self.initial_accumulator_value = initial_accumulator_value
+        self.epsilon = epsilon
+
+    def slot_groups(self) -> Sequence[Sequence[str]]:
+        """Sums of squared gradients."""
+        return (("accumulator",),)
+
+    def initial_slot(self, name: str, parameter: Tensor) -> Tensor:
+        """The value that the sums begin at."""
+        return torch.full_like(parameter, self.initial_accumulator_value)
+
+    def rule(
+        self,
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        slots: Slots,
+        learning_rate: Number,
+        step: Any,
+    ) -> None:
+        """Change weights and slots in place."""
+        sums = slots["accumulator"]
+        torch._foreach_addcmul_(sums, gradients, gradients)
+        sizes = torch._foreach_add(sums, self.epsilon)
+        torch._foreach_sqrt_(sizes)
+        add_scaled_(parameters, torch._foreach_div(gradients, sizes), -learning_rate)
+
+
+@builtin("keras.optimizers")
+class Adadelta(Optimizer):
+    """Gradients scaled by the ratio of the running root mean squares of updates and of gradients.
+
+    Args:
+        learning_rate: see `Optimizer`; 1.0 gives the paper's rule.
+        rho: how much of the running means stays at each step.
+        epsilon: added to the means under the roots.
+        **options: see `Optimizer`.
+
+    Example:
+        >>> weight = torch.nn.Parameter(torch.tensor([1.0]))
+        >>> Adadelta(learning_rate=1.0, rho=0.0, epsilon=0.01).apply([torch.tensor([2.0])], [weight])
+        >>> weight.data.round(decimals=3)
+        tensor([0.9000])
+
+    Source: Zeiler 2012, https://arxiv.org/abs/1212.5701
+    """
+
+    @takes_options(after="epsilon")
+    def __init__(
+        self, learning_rate: Any = 0.001, rho: float = 0.95, epsilon: float = 1e-7, **options: Unpack[Options]
+    ) -> None:
+        super().__init__(learning_rate, **options)
+        self.rho = rho
+        self.epsilon = epsilon
+
+    def slot_groups(self) -> Sequence[Sequence[str]]:
+        """Mean squares of gradients and of updates."""
+        return (("accumulated_grad", "accumulated_delta_var"),)
+
+    def rule(
+        self,
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        slots: Slots,
+        learning_rate: Number,
+        step: Any,
+    ) -> None:
+        """Change weights and slots in place."""
+        squares, moved = slots["accumulated_grad"], slots["accumulated_delta_var"]
+        mix_squares_(squares, gradients, self.rho)
+        updates = torch._foreach_add(moved, self.epsilon)
+        torch._foreach_div_(updates, torch._foreach_add(squares, self.epsilon))
+        torch._foreach_sqrt_(updates)
+        torch._foreach_mul_(updates, gradients)
+        mix_squares_(moved, updates, self.rho)
+        add_scaled_(parameters, updates, -learning_rate)
+
+
+@builtin("keras.optimizers")
+class Ftrl(Optimizer):
+    """Follow the regularized leader: for shallow models with many sparse features.
+
+    Args:
+        learning_rate: see `Optimizer`.
+        learning_rate_power: how the learning rate falls with the squared gradients, at most 0; 0 keeps it.
+        initial_accumulator_value: where the sums of squared gradients begin, at least 0.
+        l1_regularization_strength: how strongly weights are pulled to exactly 0, at least 0.
+        l2_regularization_strength: how strongly weights are made small, at least 0.
+        l2_shrinkage_regularization_strength: the same, but as a penalty in the gradient, at least 0.
+        beta: added to the root of the sums, as in the paper.
+        **options: see `Optimizer`.
+
+    Raises:
+        ArgumentError: a strength or a value out of range.
+
+    Example:
+        >>> weight = torch.nn.Parameter(torch.tensor([0.0]))
+        >>> Ftrl(learning_rate=0.1, initial_accumulator_value=0.0).apply([torch.tensor([2.0])], [weight])
+        >>> weight.data
+        tensor([-0.1000])
+
+    Source: McMahan et al. 2013, https://research.google.com/pubs/archive/41159.pdf
+    """
+
+    @takes_options(after="beta")
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        learning_rate_power: float = -0.5,
+        initial_accumulator_value: float = 0.1,
+        l1_regularization_strength: float = 0.0,
+        l2_regularization_strength: float = 0.0,
+        l2_shrinkage_regularization_strength: float = 0.0,
+        beta: float = 0.0,
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(learning_rate, **options)
+        self.learning_rate_power = learning_rate_power
+        self.initial_accumulator_value = initial_accumulator_value
+        self.l1_regularization_strength = l1_regularization_strength
+        self.l2_regularization_strength = l2_regularization_strength
+        self.l2_shrinkage_regularization_strength = l2_shrinkage_regularization_strength
+        self.beta = beta
+        for name in (
+            "initial_accumulator_value",
+            "l1_regularization_strength",
+            "l2_regularization_strength",
+            "l2_shrinkage_regularization_strength",
+        ):
+            if getattr(self, name) < 0:
+                raise ArgumentError("The value is at least 0.", where=name, received=getattr(self, name))
+        if learning_rate_power > 0:
+            raise ArgumentError(
+                "The power is at most 0.", where="learning_rate_power", received=learning_rate_power
+            )
+
+    def slot_groups(self) -> Sequence[Sequence[str]]:
+        """Sums of squared gradients, and the linear terms."""
+        return (("accumulator", "linear"),)
+
+    def initial_slot(self, name: str, parameter: Tensor) -> Tensor:
+        """The value that the sums begin at, and zeros."""
+        return torch.full_like(parameter, self.initial_accumulator_value if name == "accumulator" else 0.0)
+
+    def rule(
+        self,
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        slots: Slots,
+        learning_rate: Number,
+        step: Any,
+    ) -> None:
+        """Change weights and slots in place."""
+        sums, linear = slots["accumulator"], slots["linear"]
+        power, limit = -self.learning_rate_power, self.l1_regularization_strength
+        before = torch._foreach_pow(sums, power)
+        torch._foreach_addcmul_(sums, gradients, gradients)
+        after = torch._foreach_pow(sums, power)
+        change = torch._foreach_mul(torch._foreach_sub(after, before), parameters)
+        torch._foreach_add_(linear, gradients)
+        torch._foreach_add_(linear, parameters, alpha=2 * self.l2_shrinkage_regularization_strength)
+        add_scaled_(linear, change, -1 / learning_rate)
+        pulled = torch._foreach_clamp_min(torch._foreach_clamp_max(linear, limit), -limit)
+        torch._foreach_sub_(pulled, linear)
+        torch._foreach_mul_(after, 1 / learning_rate)
+        torch._foreach_add_(after, 2 * (self.l2_regularization_strength + self.beta / (2.0 * learning_rate)))
+        torch._foreach_copy_(parameters, torch._foreach_div(pulled, after))

@@ -1,0 +1,109 @@
+"""Work on long lists of tensors cut into pieces that fit into a processor's cache.
+
+An update rule makes several passes over weights, gradients and slots. Each pass over a large tensor goes through main
+memory; over a piece at a time, only the first does. Fused kernels need none of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+Tensor = torch.Tensor
+Slots = dict[str, list[Tensor]]
+
+BLOCK = 131072
+"""Elements per piece: large enough that torch uses its threads, small enough for the cache."""
+
+
+def is_dense(tensor: Tensor) -> bool:
+    """Whether the elements fill one stretch of memory, in any order of axes."""
+    expected = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size != 1:
+            if stride != expected:
+                return False
+            expected *= size
+    return True
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    return tensor.view(-1) if tensor.is_contiguous() else tensor.as_strided((tensor.numel(),), (1,))
+
+
+def blocks(
+    parameters: Sequence[Tensor], gradients: Sequence[Tensor], slots: Slots
+) -> Iterator[tuple[list[Tensor], list[Tensor], Slots]]:
+    """The lists cut up: small tensors in groups, large ones in pieces. All belonging together have equal strides."""
+    group: list[int] = []
+    size = 0
+    for index, parameter in enumerate(parameters):
+        count = parameter.numel()
+        if count > BLOCK and is_dense(parameter):
+            pieces = zip(
+                _flat(parameter).split(BLOCK),
+                _flat(gradients[index]).split(BLOCK),
+                *(_flat(slot[index]).split(BLOCK) for slot in slots.values()),
+                strict=True,
+            )
+            for piece, gradient, *parts in pieces:
+                yield [piece], [gradient], {name: [part] for name, part in zip(slots, parts, strict=True)}
+            continue
+        group.append(index)
+        size += count
+        if size >= BLOCK:
+            yield _picked(group, parameters, gradients, slots)
+            group, size = [], 0
+    if group:
+        yield _picked(group, parameters, gradients, slots)
+
+
+def _picked(
+    group: list[int], parameters: Sequence[Tensor], gradients: Sequence[Tensor], slots: Slots
+) -> tuple[list[Tensor], list[Tensor], Slots]:
+    return (
+        [parameters[index] for index in group],
+        [gradients[index] for index in group],
+        {name: [slot[index] for index in group] for name, slot in slots.items()},
+    )
+
+
+def add_scaled_(tensors: Sequence[Tensor], others: Sequence[Tensor], factor: float | Tensor) -> None:
+    """Add `factor` times the others, in place."""
+    if isinstance(factor, Tensor):
+        torch._foreach_add_(list(tensors), torch._foreach_mul(list(others), factor))
+    else:
+        torch._foreach_add_(list(tensors), list(others), alpha=factor)
+
+
+def mix_(averages: Sequence[Tensor], values: Sequence[Tensor], keep: float) -> None:
+    """Move running averages towards values: keep·average + (1 - keep)·value, in place."""
+    torch._foreach_lerp_(list(averages), list(values), 1 - keep)
+
+
+def mix_squares_(averages: Sequence[Tensor], values: Sequence[Tensor], keep: float) -> None:
+    """Move running averages towards the squares of values, in place."""
+    torch._foreach_mul_(list(averages), keep)
+    torch._foreach_addcmul_(list(averages), list(values), list(values), value=1 - keep)
+
+
+def clip_by_norm(gradients: Sequence[Tensor], limit: float) -> list[Tensor]:
+    """Each gradient scaled down so that its own norm is at most `limit`."""
+    norms = torch._foreach_norm(list(gradients))
+    return list(torch._foreach_mul(list(gradients), [limit / norm.clamp_min(limit) for norm in norms]))
+
+
+def clip_by_global_norm(gradients: Sequence[Tensor], limit: float) -> list[Tensor]:
+    """All gradients scaled by one factor so that the norm of all together is at most `limit`; NaN if it is infinite."""
+    norm = torch.nn.utils.get_total_norm(list(gradients))
+    # The difference is 0, or NaN where the norm is infinite: then nothing is left to trust.
+    scale = limit / norm.clamp_min(limit) + (norm - norm)
+    return list(torch._foreach_mul(list(gradients), scale))
+
+
+def clip_by_value(gradients: Sequence[Tensor], limit: float) -> list[Tensor]:
+    """Every element between -limit and limit."""
+    clipped = list(torch._foreach_clamp_max(list(gradients), limit))
+    torch._foreach_clamp_min_(clipped, -limit)
+    return clipped

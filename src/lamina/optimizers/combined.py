@@ -1,0 +1,379 @@
+"""Optimizers made of others: loss scaling for 16-bit training, and different optimizers for different weights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from typing import Any, Self
+
+import torch
+
+from lamina.core.capture import Captured, revive
+from lamina.core.errors import ArgumentError, ArgumentTypeError, StateError
+from lamina.core.registry import builtin, maybe_scope
+from lamina.core.serialization import serialize_keras_object
+from lamina.core.variable import Variable
+from lamina.optimizers.base import Optimizer, Options, Tensor
+
+
+@builtin("keras.optimizers")
+class LossScaleOptimizer(Optimizer):
+    """Another optimizer, with the loss scaled so that gradients of 16 bits neither vanish nor overflow.
+
+    The scale doubles after so many steps without overflow. A step whose gradients are not finite is left out, and
+    halves the scale.
+
+    Args:
+        inner_optimizer: the optimizer.
+        initial_scale: the first scale.
+        dynamic_growth_steps: after how many good steps the scale doubles.
+        name: see `Optimizer`.
+
+    Raises:
+        ArgumentError: another argument is given that belongs to the inner optimizer.
+
+    Example:
+        >>> from lamina.optimizers import SGD
+        >>> weight, optimizer = Variable([1.0]), LossScaleOptimizer(SGD(0.5), initial_scale=4.0)
+        >>> optimizer.apply([torch.tensor([4.0])], [weight])
+        >>> weight.numpy()
+        array([0.5], dtype=float32)
+
+    Source: https://keras.io/api/optimizers/loss_scale_optimizer/
+    """
+
+    def __init__(
+        self,
+        inner_optimizer: Optimizer,
+        initial_scale: float = 2.0**15,
+        dynamic_growth_steps: int = 2000,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not kwargs.pop("dynamic", True):
+            raise ArgumentError(
+                "The scale of a LossScaleOptimizer always moves.",
+                where="dynamic",
+                fix="for a fixed scale, set loss_scale_factor on the optimizer itself",
+            )
+        shared = set(Options.__annotations__)
+        defaults = {"use_ema": False, "ema_momentum": 0.99}
+        for key, value in kwargs.items():
+            if key not in shared or value != defaults.get(key):
+                raise ArgumentError(
+                    "This argument does not belong to a LossScaleOptimizer.",
+                    where=key,
+                    received=value,
+                    fix=f"set {key} on the inner optimizer" if key in shared else "leave it out",
+                )
+        super().__init__(0.0, name=name)
+        self.inner_optimizer = inner_optimizer
+        self.initial_scale = initial_scale
+        self.dynamic_growth_steps = dynamic_growth_steps
+        inner_optimizer.loss_scale_factor = None
+
+    def build(self, variables: Sequence[Tensor]) -> None:
+        """Make the slots of the inner optimizer."""
+        if self.built:
+            return
+        self.step_counter = self._device_number(0, "int64", "step_counter", variables)
+        self.dynamic_scale = self._device_number(self.initial_scale, "float32", "dynamic_scale", variables)
+        self.inner_optimizer.build(variables)
+        super().build(variables)
+
+    def _device_number(self, value: Any, dtype: str, name: str, variables: Sequence[Tensor]) -> Variable:
+        """A number beside the weights, as it depends on what their device computes."""
+        variable = self._host_variable(value, dtype, name)
+        if variables:
+            variable.data = variable.data.to(variables[0].device)
+        return variable
+
+    @property
+    def variables(self) -> list[Any]:
+        """Its own variables, then those of the inner optimizer."""
+        return [*self._variables, *self.inner_optimizer.variables]
+
+    @property
+    def learning_rate(self) -> Any:
+        """The learning rate of the inner optimizer."""
+        return self.inner_optimizer.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, learning_rate: Any) -> None:
+        self.inner_optimizer.learning_rate = learning_rate
+
+    @property
+    def iterations(self) -> Any:
+        """How many updates the inner optimizer made."""
+        return self.inner_optimizer.iterations
+
+    def check_finite(self, grads: Sequence[Any]) -> Tensor:
+        """Whether all gradients are finite, as a tensor."""
+        given = [gradient for gradient in grads if gradient is not None]
+        return torch.stack([gradient.isfinite().all() for gradient in given]).all()
+
+    def _apply(self, grads: Sequence[Any], variables: Sequence[Any] | None) -> None:
+        if not self.built:
+            if variables is None:
+                raise StateError(
+                    "The optimizer does not know which weights these gradients are of.",
+                    where=f"optimizer '{self.name}'",
+                    fix="pass the variables too, or call optimizer.build(variables) first",
+                )
+            self.build(list(variables))
+        if bool(self.check_finite(grads)):
+            scaled = [None if gradient is None else gradient / self.dynamic_scale for gradient in grads]
+            self.inner_optimizer.apply(scaled, variables)
+            grows = self.step_counter == self.dynamic_growth_steps - 1
+            self.dynamic_scale.mul_(1 + grows.to(torch.float32))
+            self.step_counter.add_(1).mul_(~grows)
+        else:
+            self.dynamic_scale.mul_(0.5)
+            self.step_counter.zero_()
+
+    def stateless_apply(
+        self, optimizer_variables: Sequence[Any], grads: Sequence[Any], trainable_variables: Sequence[Any]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """One step as a function: the weights and the optimizer's variables after it, given those before."""
+        return _stateless(self, optimizer_variables, grads, trainable_variables)
+
+    def scale_loss(self, loss: Tensor) -> Tensor:
+        """The loss times the scale."""
+        return loss * (self.dynamic_scale.detach() if self.built else self.initial_scale)
+
+    def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
+        """See `Optimizer`."""
+        self.inner_optimizer.finalize_variable_values(var_list)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor arguments, the inner optimizer as its config."""
+        return {
+            "name": self.name,
+            "inner_optimizer": serialize_keras_object(self.inner_optimizer),
+            "initial_scale": self.initial_scale,
+            "dynamic_growth_steps": self.dynamic_growth_steps,
+        }
+
+
+def _stateless(
+    optimizer: Optimizer, values: Sequence[Any], grads: Sequence[Any], weights: Sequence[Any]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """One step of an optimizer made of others, as a function: its tensors hold other values for the while."""
+    variables = optimizer._one_to_one(optimizer.variables, values)
+    parameters = optimizer._one_to_one(optimizer._parameters, weights)
+    kept = [tensor.data for tensor in (*parameters, *variables)]
+    try:
+        for tensor, value in zip((*parameters, *variables), (*weights, *values), strict=True):
+            tensor.data = torch.as_tensor(value, dtype=tensor.dtype).detach().clone()
+        optimizer.apply(grads, parameters)
+        return [tensor.data for tensor in parameters], [tensor.data for tensor in variables]
+    finally:
+        for tensor, value in zip((*parameters, *variables), kept, strict=True):
+            tensor.data = value
+
+
+@builtin("keras.optimizers")
+class OptimizerMap(Captured, MutableMapping[str, Optimizer]):
+    """Which optimizer updates which weight, by the weight's path.
+
+    Args:
+        default_optimizer: for weights that no entry names.
+        optimizer_map: optimizers by path, or by a regular expression for whole paths.
+
+    Raises:
+        ArgumentTypeError: no optimizer, or no dict.
+
+    Example:
+        >>> from lamina.optimizers import SGD, Adam
+        >>> chosen = OptimizerMap(SGD(), {".*/bias": Adam()})
+        >>> type(chosen["dense/bias"]).__name__, type(chosen["dense/kernel"]).__name__
+        ('Adam', 'SGD')
+
+    Source: https://keras.io/api/optimizers/
+    """
+
+    def __init__(
+        self, default_optimizer: Optimizer, optimizer_map: dict[str, Optimizer] | None = None
+    ) -> None:
+        if not isinstance(default_optimizer, Optimizer):
+            raise ArgumentTypeError(
+                "The default is no optimizer.", where="default_optimizer", received=repr(default_optimizer)
+            )
+        if optimizer_map is not None and not isinstance(optimizer_map, dict):
+            raise ArgumentTypeError(
+                "The map is no dict.", where="optimizer_map", received=repr(optimizer_map)
+            )
+        self.default_optimizer = default_optimizer
+        self.optimizer_map: dict[str, Optimizer] = optimizer_map or {}
+
+    def __getitem__(self, key: str) -> Optimizer:
+        if key in self.optimizer_map:
+            return self.optimizer_map[key]
+        found = [pattern for pattern in self.optimizer_map if re.fullmatch(pattern, key)]
+        if len(found) > 1:
+            raise ArgumentError("Several optimizers are named for one weight.", where=key, received=found)
+        return self.optimizer_map[found[0]] if found else self.default_optimizer
+
+    def __setitem__(self, key: str, optimizer: Optimizer) -> None:
+        if key in self.optimizer_map:
+            raise ArgumentError("There is an optimizer for this key already.", where=key)
+        if not isinstance(key, str):
+            raise ArgumentError("A key is a path or a pattern.", expected="str", received=repr(key))
+        if not isinstance(optimizer, Optimizer) or isinstance(
+            optimizer, (LossScaleOptimizer, MultiOptimizer)
+        ):
+            raise ArgumentError(
+                "This cannot be an entry.", expected="a plain optimizer", received=repr(optimizer)
+            )
+        self.optimizer_map[key] = optimizer
+
+    def __delitem__(self, key: str) -> None:
+        del self.optimizer_map[key]
+
+    def __len__(self) -> int:
+        return len(self.optimizer_map)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.optimizer_map)
+
+    def __call__(self, variable: Any) -> Optimizer:
+        """The optimizer of a weight."""
+        return self[variable.path]
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
+        """A map made from a config."""
+        with maybe_scope(custom_objects):
+            return cls(**revive(config))
+
+
+@builtin("keras.optimizers")
+class MultiOptimizer(Optimizer):
+    """Several optimizers, each for its share of the weights.
+
+    Args:
+        optimizer_map: an `OptimizerMap`, or a function from a weight to its optimizer.
+        loss_scale_factor: see `Optimizer`.
+        name: see `Optimizer`.
+
+    Example:
+        >>> from lamina.optimizers import SGD
+        >>> first, second = Variable([1.0], name="first"), Variable([1.0], name="second")
+        >>> optimizer = MultiOptimizer(OptimizerMap(SGD(0.5), {"first": SGD(0.1)}))
+        >>> optimizer.apply([torch.ones(1), torch.ones(1)], [first, second])
+        >>> first.numpy(), second.numpy()
+        (array([0.9], dtype=float32), array([0.5], dtype=float32))
+
+    Source: https://keras.io/api/optimizers/
+    """
+
+    def __init__(
+        self, optimizer_map: Any, loss_scale_factor: float | None = None, name: str | None = None
+    ) -> None:
+        self.optimizers: list[Optimizer] = []
+        super().__init__(0.0, loss_scale_factor=loss_scale_factor, name=name)
+        self.optimizer_map = optimizer_map
+        for optimizer in optimizer_map.values() if hasattr(optimizer_map, "values") else ():
+            self._adopt(optimizer)
+        if (default := getattr(optimizer_map, "default_optimizer", None)) is not None:
+            self._adopt(default)
+
+    def _adopt(self, optimizer: Any) -> int:
+        """The place of an optimizer in the list, put there if need be."""
+        if not isinstance(optimizer, Optimizer) or isinstance(
+            optimizer, (LossScaleOptimizer, MultiOptimizer)
+        ):
+            raise ArgumentError(
+                "This cannot be one of several optimizers.",
+                expected="a plain optimizer",
+                received=repr(optimizer),
+            )
+        for place, known in enumerate(self.optimizers):
+            if known is optimizer:
+                return place
+        optimizer.loss_scale_factor = self.loss_scale_factor
+        self.optimizers.append(optimizer)
+        return len(self.optimizers) - 1
+
+    @property
+    def loss_scale_factor(self) -> float | None:
+        """The factor of the loss, the same for all."""
+        return self._loss_scale_factor
+
+    @loss_scale_factor.setter
+    def loss_scale_factor(self, value: float | None) -> None:
+        self._loss_scale_factor = value
+        for optimizer in self.optimizers:
+            optimizer.loss_scale_factor = value
+
+    def build(self, variables: Sequence[Tensor]) -> None:
+        """Share out the weights and make the slots."""
+        if self.built:
+            return
+        self._places = {id(variable): self._adopt(self.optimizer_map(variable)) for variable in variables}
+        for place, optimizer in enumerate(self.optimizers):
+            own = [variable for variable in variables if self._places[id(variable)] == place]
+            if own:
+                optimizer.build(own)
+        super().build(variables)
+        self._constraints = []
+
+    @property
+    def variables(self) -> list[Any]:
+        """Its own variables, then those of each optimizer."""
+        return [
+            *self._variables,
+            *(variable for optimizer in self.optimizers for variable in optimizer.variables),
+        ]
+
+    @property
+    def learning_rate(self) -> Any:
+        """There is none: each optimizer has its own."""
+        raise AttributeError("A MultiOptimizer has no learning rate; look at those of its optimizers.")
+
+    @learning_rate.setter
+    def learning_rate(self, learning_rate: Any) -> None:
+        raise AttributeError("A MultiOptimizer has no learning rate; set those of its optimizers.")
+
+    def _apply(self, grads: Sequence[Any], variables: Sequence[Any] | None) -> None:
+        if variables is None and self.built:
+            variables = self._parameters
+        if not self.built and variables is not None:
+            self.build(list(variables))
+        if variables is None or len(grads) != len(self._parameters):
+            raise StateError(
+                "Gradients and weights do not match one to one.",
+                where=f"optimizer '{self.name}'",
+                expected=len(self._parameters),
+                received=len(grads),
+            )
+        shares: list[tuple[list[Any], list[Any]]] = [([], []) for _ in self.optimizers]
+        for gradient, variable in zip(grads, self._checked(variables), strict=True):
+            gradients, own = shares[self._places[id(variable)]]
+            gradients.append(gradient)
+            own.append(variable)
+        for optimizer, (gradients, own) in zip(self.optimizers, shares, strict=True):
+            if own:
+                optimizer.apply(gradients, own)
+        self._iterations.add_(1)
+
+    def stateless_apply(
+        self, optimizer_variables: Sequence[Any], grads: Sequence[Any], trainable_variables: Sequence[Any]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """One step as a function: the weights and the optimizer's variables after it, given those before."""
+        return _stateless(self, optimizer_variables, grads, trainable_variables)
+
+    def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
+        """See `Optimizer`."""
+        for place, optimizer in enumerate(self.optimizers):
+            own = [variable for variable in var_list if self._places[id(variable)] == place]
+            if own:
+                optimizer.finalize_variable_values(own)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor arguments, the map as its config."""
+        return {
+            "optimizer_map": serialize_keras_object(self.optimizer_map),
+            "loss_scale_factor": self.loss_scale_factor,
+            "name": self.name,
+        }

@@ -1,0 +1,81 @@
+"""Steps divided by the root of a running mean of squared gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Unpack
+
+import torch
+
+from lamina.core.registry import builtin
+from lamina.optimizers.base import Number, Optimizer, Options, Tensor, takes_options
+from lamina.optimizers.blocks import Slots, add_scaled_, mix_, mix_squares_
+
+
+@builtin("keras.optimizers")
+class RMSprop(Optimizer):
+    """Gradients divided by the root of the running mean of their squares.
+
+    Args:
+        learning_rate: see `Optimizer`.
+        rho: how much of the running means stays at each step.
+        momentum: how much of the last update is added to the next.
+        epsilon: added to the mean square under the root.
+        centered: whether to divide by an estimate of the standard deviation instead.
+        **options: see `Optimizer`.
+
+    Example:
+        >>> weight = torch.nn.Parameter(torch.tensor([1.0]))
+        >>> RMSprop(learning_rate=0.1, rho=0.0).apply([torch.tensor([2.0])], [weight])
+        >>> weight.data
+        tensor([0.9000])
+
+    Source: https://keras.io/api/optimizers/rmsprop/
+    """
+
+    @takes_options(after="centered")
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        rho: float = 0.9,
+        momentum: float = 0.0,
+        epsilon: float = 1e-7,
+        centered: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(learning_rate, **options)
+        self.rho = rho
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.centered = centered
+
+    def slot_groups(self) -> Sequence[Sequence[str]]:
+        """Mean squares, and where wanted last updates and mean gradients."""
+        wanted = {"velocity": True, "momentum": self.momentum > 0, "average_gradient": self.centered}
+        return [(name,) for name, is_wanted in wanted.items() if is_wanted]
+
+    def rule(
+        self,
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        slots: Slots,
+        learning_rate: Number,
+        step: Any,
+    ) -> None:
+        """Change weights and slots in place."""
+        squares = slots["velocity"]
+        mix_squares_(squares, gradients, self.rho)
+        sizes = torch._foreach_add(squares, self.epsilon)
+        if self.centered:
+            means = slots["average_gradient"]
+            mix_(means, gradients, self.rho)
+            torch._foreach_addcmul_(sizes, means, means, value=-1.0)
+        torch._foreach_sqrt_(sizes)
+        updates = torch._foreach_div(gradients, sizes)
+        if self.momentum > 0:
+            moved = slots["momentum"]
+            torch._foreach_mul_(moved, self.momentum)
+            add_scaled_(moved, updates, learning_rate)
+            torch._foreach_sub_(parameters, moved)
+        else:
+            add_scaled_(parameters, updates, -learning_rate)
