@@ -1,0 +1,3 @@
+"""The command `lamina`."""
+
+from lamina.cli.main import main as main

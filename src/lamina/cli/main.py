@@ -1,0 +1,67 @@
+"""The command line: which commands there are and what they take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lamina.cli.demo import show_demo
+from lamina.cli.info import describe
+from lamina.cli.run import run_script
+from lamina.version import __version__
+
+
+def build_app() -> Any:
+    """The typer application with all commands."""
+    import typer
+
+    app = typer.Typer(
+        help="lamina: the Keras API, native on PyTorch.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+
+    def show_version(asked: bool) -> None:
+        if asked:
+            print(f"lamina {__version__}")
+            raise typer.Exit()
+
+    @app.callback()
+    def lamina(
+        version: bool = typer.Option(
+            False, "--version", callback=show_version, is_eager=True, help="Show the version."
+        ),
+    ) -> None:
+        pass
+
+    # What follows the script belongs to it, even where it looks like an option.
+    after_script = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+
+    @app.command(context_settings=after_script)
+    def run(
+        script: Path = typer.Argument(help="A Python script written for Keras or tf.keras."),
+        arguments: list[str] = typer.Argument(None, help="What the script sees as sys.argv[1:]."),
+    ) -> None:
+        """Run a script written for Keras as it is, on lamina."""
+        raise typer.Exit(run_script(script, arguments or []))
+
+    @app.command()
+    def demo(
+        out: Path = typer.Option(Path("demo"), help="The folder to write to."),
+        epochs: int = typer.Option(6, min=1, help="How often to go through the training images."),
+    ) -> None:
+        """Train a small network on handwritten digits; write its curves, predictions and model."""
+        show_demo(out, epochs)
+
+    @app.command()
+    def info() -> None:
+        """Show versions, devices, threads and the C++ compiler."""
+        print(describe())
+
+    return app
+
+
+def main() -> None:
+    """Run the command line."""
+    build_app()(prog_name="lamina")

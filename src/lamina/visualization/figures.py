@@ -1,0 +1,37 @@
+"""What all pictures share: matplotlib, loaded when first needed, the colours, and saving."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from lamina.core.errors import MissingPackageError
+
+INK, FAINT = "#24292f", "#d0d7de"
+BLUE, ORANGE = "#0b6bcb", "#d9730d"
+RIGHT, WRONG = "#1a7f37", "#cf222e"
+
+
+def new_figure(width: float, height: float) -> Any:
+    """An empty matplotlib figure that stands for itself: no window, no global state.
+
+    Args:
+        width: in inches.
+        height: in inches.
+
+    Raises:
+        MissingPackageError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingPackageError("Pictures need matplotlib.", fix="pip install 'lamina[plot]'") from error
+    return Figure(figsize=(width, height), dpi=120, facecolor="white", layout="constrained")
+
+
+def save(figure: Any, path: str | os.PathLike[str] | None) -> None:
+    """Write a figure to a file, its folders made; nothing is written for None."""
+    if path is not None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path)

@@ -1,0 +1,54 @@
+"""The first thing to run: does lamina import fast, compute, and learn? Under ten seconds in all."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import torch
+
+import lamina
+from lamina import layers
+
+MEASURE = """
+import sys, time
+import torch
+before = set(sys.modules)
+start = time.perf_counter()
+import lamina
+lamina.Sequential, lamina.layers.Dense, lamina.ops.relu
+print(time.perf_counter() - start)
+print(",".join(sorted({name.partition(".")[0] for name in set(sys.modules) - before})))
+"""
+
+
+def test_import_is_fast_and_loads_nothing_heavy():
+    seconds, loaded = [], ""
+    for _ in range(3):
+        shown = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True).stdout
+        time, loaded = shown.split()
+        seconds.append(float(time))
+        if seconds[-1] < 0.3:
+            break
+    heavy = {"h5py", "matplotlib", "pandas", "PIL", "rich", "typer", "scipy", "sklearn", "keras", "tensorflow"}
+    assert not heavy & set(loaded.split(","))
+    assert min(seconds) < 0.3, f"import lamina took {seconds} seconds on top of torch"
+
+
+def test_dense_computes():
+    layer = layers.Dense(2)
+    x = torch.ones(3, 4)
+    y = layer(x)
+    assert isinstance(layer, torch.nn.Module)
+    torch.testing.assert_close(y, x @ layer.kernel + layer.bias)
+
+
+def test_fit_learns():
+    x = np.random.default_rng(0).normal(size=(256, 4)).astype("float32")
+    y = x @ np.array([[1.0], [-2.0], [3.0], [0.5]], "float32")
+    model = lamina.Sequential([layers.Dense(1)])
+    model.compile("adam", "mse")
+    history = model.fit(x, y, epochs=4, batch_size=16, verbose=0).history["loss"]
+    assert history[-1] < history[0]
+    assert model.predict(x, verbose=0).shape == (256, 1)
