@@ -70,9 +70,7 @@ RESHAPING = [
     LayerCase("ZeroPadding3D", {"padding": 1}, VOLUME, unknown=(1, 2, 3)),
     LayerCase("Cropping1D", {"cropping": (1, 2)}, SEQUENCE, unknown=(1,)),
     LayerCase("Cropping2D", {"cropping": ((1, 0), (2, 1))}, IMAGE, unknown=(1, 2), compiles=True, frames=4),
-    LayerCase(
-        "Cropping2D", {"cropping": 1, "data_format": "channels_first"}, (2, 3, 6, 5), "channels first", frames=4
-    ),
+    LayerCase("Cropping2D", {"cropping": 1, "data_format": "channels_first"}, (2, 3, 6, 5), "channels first", frames=4),
     LayerCase("Cropping3D", {"cropping": (1, 2, 1)}, VOLUME, unknown=(1, 2, 3), frames=4),
     LayerCase("UpSampling1D", {"size": 3}, SEQUENCE, unknown=(1,)),
     LayerCase("UpSampling2D", {"size": (2, 3)}, IMAGE, unknown=(1, 2), compiles=True, exports=True),

@@ -294,7 +294,7 @@ def check_copies(case: LayerCase) -> None:
 
 
 def check_repeatable(case: LayerCase) -> None:
-    """The first call, later ones (which may take a shorter way) and one without gradients agree; inputs stay as they are."""
+    """The first call, later ones (perhaps on a shorter way) and one without gradients agree; inputs are left alone."""
     layer, inputs = case.make(), case.inputs()
     kept = [x.detach().clone() for x in leaves(inputs)]
     mode = _mode_of(layer, case)

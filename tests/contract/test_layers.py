@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
-
-from tests.contract import cases_basic, harness
+from tests.contract import cases_b, cases_basic, harness
 from tests.contract.harness import LayerCase, ids
 
-CASES = [*cases_basic.CASES]
+CASES = [*cases_basic.CASES, *cases_b.CASES]
 
 each = pytest.mark.parametrize(**ids(CASES))
 

@@ -9,7 +9,11 @@ import torch
 
 from lamina.core.errors import ArgumentError, DataError
 from lamina.data.arrays import ArraySource, as_tensors, is_in_memory, split_validation
-from lamina.data.source import class_weight_to_sample_weights, pack_x_y_sample_weight, unpack_x_y_sample_weight
+from lamina.data.source import (
+    class_weight_to_sample_weights,
+    pack_x_y_sample_weight,
+    unpack_x_y_sample_weight,
+)
 
 CPU = torch.device("cpu")
 
@@ -35,7 +39,11 @@ def test_data_frames():
     assert tensor.tolist() == [[1.0, 0.5, 1.0], [2.0, 1.5, 0.0]]
     assert as_tensors(frame["a"], "x").shape == (2, 1)
     assert as_tensors(frame[["a"]], "x").dtype is torch.int64
-    assert {k: tuple(v.shape) for k, v in as_tensors(dict(frame), "x").items()} == {"a": (2, 1), "b": (2, 1), "c": (2, 1)}
+    assert {k: tuple(v.shape) for k, v in as_tensors(dict(frame), "x").items()} == {
+        "a": (2, 1),
+        "b": (2, 1),
+        "c": (2, 1),
+    }
     with pytest.raises(DataError, match="columns s"):
         as_tensors(pd.DataFrame({"a": [1, 2], "s": ["u", "v"]}), "x")
 
@@ -102,7 +110,7 @@ def test_large_data_is_shuffled_in_pieces(monkeypatch):
     assert data._piece == 8
     batches = [b.tolist() for b in data]
     assert [len(b) for b in batches] == [4, 4, 4, 4, 4, 4, 1]
-    assert sorted(sum(batches, [])) == list(range(25))
+    assert sorted(row for batch in batches for row in batch) == list(range(25))
 
 
 def test_unshuffled_batches_are_views():

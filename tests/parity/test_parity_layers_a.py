@@ -103,7 +103,10 @@ def test_dense_of_integers_and_float64():
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid", "relu"])
 def test_logits_stay_on_the_output(activation):
     x = numbers((4, 5))
-    for layer, source in (("Dense", {"units": 3, "activation": activation}), ("Activation", {"activation": activation})):
+    for layer, source in (
+        ("Dense", {"units": 3, "activation": activation}),
+        ("Activation", {"activation": activation}),
+    ):
         ours, theirs = pair(layer, source, x)
         a, b = ours(x), theirs(x)
         assert hasattr(a, "_keras_logits") == hasattr(b, "_keras_logits")
@@ -148,9 +151,17 @@ def test_masking(value):
 
 @pytest.mark.parametrize(
     "arguments",
-    [{}, {"max_value": 6}, {"max_value": 0.5}, {"negative_slope": 0.3}, {"threshold": 0.4}]
-    + [{"max_value": 1.0, "negative_slope": 0.2, "threshold": 0.5}, {"negative_slope": 0.1, "threshold": 0.5}]
-    + [{"max_value": 6, "threshold": 0.2}, {"max_value": 1, "negative_slope": 0.2}],
+    [
+        {},
+        {"max_value": 6},
+        {"max_value": 0.5},
+        {"negative_slope": 0.3},
+        {"threshold": 0.4},
+        {"max_value": 1.0, "negative_slope": 0.2, "threshold": 0.5},
+        {"negative_slope": 0.1, "threshold": 0.5},
+        {"max_value": 6, "threshold": 0.2},
+        {"max_value": 1, "negative_slope": 0.2},
+    ],
 )
 def test_relu(arguments):
     x = torch.cat([numbers((4, 5)).detach() * 3, torch.tensor([[0.0, 6.0, 0.5, 0.4, 1.0]])]).requires_grad_()
@@ -214,8 +225,18 @@ def test_repeat_vector():
 @pytest.mark.parametrize("data_format", [None, *FORMATS])
 @pytest.mark.parametrize(
     ("rank", "padding"),
-    [(1, 2), (1, (1, 3)), (1, 0), (2, 1), (2, (1, 2)), (2, ((0, 1), (2, 3))), (2, (1, (2, 0)))]
-    + [(3, 1), (3, (1, 0, 2)), (3, ((1, 0), (0, 2), (3, 0)))],
+    [
+        (1, 2),
+        (1, (1, 3)),
+        (1, 0),
+        (2, 1),
+        (2, (1, 2)),
+        (2, ((0, 1), (2, 3))),
+        (2, (1, (2, 0))),
+        (3, 1),
+        (3, (1, 0, 2)),
+        (3, ((1, 0), (0, 2), (3, 0))),
+    ],
 )
 def test_zero_padding(rank, padding, data_format):
     shape = {1: SEQUENCE, 2: IMAGE, 3: VOLUME}[rank]
@@ -225,8 +246,17 @@ def test_zero_padding(rank, padding, data_format):
 @pytest.mark.parametrize("data_format", FORMATS)
 @pytest.mark.parametrize(
     ("rank", "cropping"),
-    [(2, 1), (2, (1, 0)), (2, ((0, 1), (1, 0))), (2, ((1, 0), (0, 2))), (2, 0)]
-    + [(3, 1), (3, (1, 0, 1)), (3, ((1, 0), (0, 2), (1, 1))), (3, ((0, 1), (1, 0), (0, 1)))],
+    [
+        (2, 1),
+        (2, (1, 0)),
+        (2, ((0, 1), (1, 0))),
+        (2, ((1, 0), (0, 2))),
+        (2, 0),
+        (3, 1),
+        (3, (1, 0, 1)),
+        (3, ((1, 0), (0, 2), (1, 1))),
+        (3, ((0, 1), (1, 0), (0, 1))),
+    ],
 )
 def test_cropping(rank, cropping, data_format):
     shape = {2: (2, 4, 5, 4), 3: (2, 4, 5, 6, 4)}[rank]
@@ -298,16 +328,28 @@ def test_concatenate(axis):
 @pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize(
     ("axes", "shapes"),
-    [(1, [(2, 4), (2, 4)]), (-1, [(2, 4), (2, 4)]), ((1, 1), [(2, 4), (2, 4)]), (-1, [(2, 3, 4), (2, 5, 4)])]
-    + [((1, 2), [(2, 3, 5), (2, 10, 3)]), ((2, 1), [(2, 3, 5), (2, 5, 4)]), ((-1, -2), [(2, 3, 5), (2, 5, 4)])]
-    + [((1, 2), [(2, 5), (2, 3, 5)]), ((2, 1), [(2, 3, 5), (2, 5)]), ((2, 3), [(2, 3, 5, 4), (2, 6, 7, 5)])]
-    + [((3, 1), [(2, 3, 5, 4), (2, 4, 7, 5)]), ((1, 1), [(2, 4, 1), (2, 4, 1)])],
+    [
+        (1, [(2, 4), (2, 4)]),
+        (-1, [(2, 4), (2, 4)]),
+        ((1, 1), [(2, 4), (2, 4)]),
+        (-1, [(2, 3, 4), (2, 5, 4)]),
+        ((1, 2), [(2, 3, 5), (2, 10, 3)]),
+        ((2, 1), [(2, 3, 5), (2, 5, 4)]),
+        ((-1, -2), [(2, 3, 5), (2, 5, 4)]),
+        ((1, 2), [(2, 5), (2, 3, 5)]),
+        ((2, 1), [(2, 3, 5), (2, 5)]),
+        ((2, 3), [(2, 3, 5, 4), (2, 6, 7, 5)]),
+        ((3, 1), [(2, 3, 5, 4), (2, 4, 7, 5)]),
+        ((1, 1), [(2, 4, 1), (2, 4, 1)]),
+    ],
 )
 def test_dot(axes, shapes, normalize):
     inputs = [numbers(shape, seed) for seed, shape in enumerate(shapes)]
     ours, theirs = layers.Dot(axes, normalize=normalize), keras.layers.Dot(axes, normalize=normalize)
-    torch.testing.assert_close(ours(inputs), theirs(inputs), rtol=1e-5, atol=1e-5)
-    assert tuple(ours(inputs).shape) == tuple(ours.compute_output_shape(shapes))
+    (y, _, grads), (peer_y, _, peer_grads) = (gradients(layer, inputs) for layer in (ours, theirs))
+    torch.testing.assert_close(y, peer_y, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(grads, peer_grads, rtol=1e-4, atol=1e-5)
+    assert tuple(y.shape) == tuple(ours.compute_output_shape(shapes))
 
 
 @pytest.mark.parametrize("name", ["add", "subtract", "multiply", "average", "maximum", "minimum", "concatenate", "dot"])

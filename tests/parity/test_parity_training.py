@@ -93,7 +93,12 @@ def test_classification(optimizer, one_hot):
     models = pair(small, 3, "softmax")
     histories = run(
         models,
-        lambda: {"optimizer": optimizer, "loss": loss, "metrics": ["accuracy", "acc"], "weighted_metrics": ["accuracy"]},
+        lambda: {
+            "optimizer": optimizer,
+            "loss": loss,
+            "metrics": ["accuracy", "acc"],
+            "weighted_metrics": ["accuracy"],
+        },
         lambda: {"x": X, "y": y, "epochs": 3, "class_weight": {0: 0.5, 2: 3.0}, "validation_split": 0.2},
     )
     assert_same(histories)
@@ -214,7 +219,13 @@ def test_steps_and_generators():
     histories = run(
         models,
         lambda: {"optimizer": "sgd", "loss": "mse"},
-        lambda: {"x": batches(), "epochs": 2, "steps_per_epoch": 2, "validation_data": (X, Y), "validation_steps": 2},
+        lambda: {
+            "x": batches(),
+            "epochs": 2,
+            "steps_per_epoch": 2,
+            "validation_data": (X, Y),
+            "validation_steps": 2,
+        },
     )
     assert_same(histories)
 

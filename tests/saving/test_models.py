@@ -1,3 +1,4 @@
+import contextlib
 import io
 import json
 import os
@@ -9,7 +10,7 @@ import torch
 
 import lamina
 from lamina import layers
-from lamina.core.errors import ArgumentError, FileError
+from lamina.core.errors import ArgumentError, FileError, LaminaError
 from lamina.saving import load_model, register_keras_serializable, save_model
 from lamina.saving.archive import CONFIG, METADATA, WEIGHTS
 
@@ -140,6 +141,23 @@ def test_plain_torch_modules_in_a_subclass(path):
     model(x)
     with torch.no_grad():
         model.blocks[1].running_mean += 1
+    model.save(path)
+    assert_same(model, load_model(path), x)
+
+
+def test_a_torch_module_in_two_places(path):
+    @register_keras_serializable("test_models")
+    class Twice(lamina.Model):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.linear = torch.nn.Linear(4, 4)
+            self.all = torch.nn.Sequential(self.linear, torch.nn.ReLU())
+
+        def call(self, x):
+            return self.all(x)
+
+    model, x = Twice(), batch(5, 4)
+    model(x)
     model.save(path)
     assert_same(model, load_model(path), x)
 
@@ -312,8 +330,8 @@ def test_a_misspelt_class_gets_a_hint(path):
 @pytest.mark.parametrize("safe_mode", [True, False])
 def test_nothing_outside_the_registry_is_loaded(path, found, safe_mode, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    make().save(path)
     for place in ("layer", "argument"):
+        make().save(path)
 
         def change(config, place=place):
             if place == "layer":
@@ -346,3 +364,27 @@ def test_mismatch_between_config_and_weights(path):
     rewrite(path, config=widen)
     with pytest.raises(FileError, match=r"layers/dense_1/vars/0: expected float32 \(3, 7\), found float32 \(3, 2\)"):
         load_model(path)
+
+
+def test_configs_changed_at_random_end_in_our_errors(path):
+    model = lamina.Sequential([layers.Input((4,)), layers.Dense(3, activation="relu"), layers.Dropout(0.5)])
+    model.save(path)
+    with zipfile.ZipFile(path) as archive:
+        config = archive.read(CONFIG).decode()
+    values = [None, -1, 1.5, "text", [], {}, [None], {"class_name": "Dense"}, True, float("nan"), {"config": {}}]
+
+    def places(node):
+        for key in node if isinstance(node, dict) else range(len(node)):
+            yield node, key
+            if isinstance(node[key], (dict, list)):
+                yield from places(node[key])
+
+    count = len(list(places(json.loads(config))))
+    for index in range(count):
+        for value in random.choice(len(values), 2, replace=False):
+            changed = json.loads(config)
+            holder, key = list(places(changed))[index]
+            holder[key] = values[value]
+            rewrite(path, changed={CONFIG: json.dumps(changed)})
+            with contextlib.suppress(LaminaError):
+                load_model(path)

@@ -146,22 +146,22 @@ def test_other_precision_is_converted(path):
 
 def test_one_layer_in_several_places(path):
     def shared():
+        x = lamina.Input((4,))
         layer = layers.Dense(4)
-        return lamina.Sequential([layers.Input((4,)), layer, layers.Dense(4), layer])
+        return lamina.Model(x, layer(layers.Dense(4)(layer(x))))
 
-    if len(shared().layers) == 3:
-        first, second = shared(), shared()
-        first.save_weights(path)
-        second.load_weights(path)
-        assert_same(first, second)
+    first, second = shared(), shared()
+    first.save_weights(path)
+    second.load_weights(path)
+    assert_same(first, second)
 
 
 def test_objects_to_skip(path):
     first, second = make(3, 2), make(3, 2)
     lamina.saving.save_weights(first, path)
     kept = second.layers[1].get_weights()
-    with pytest.raises(FileError, match="no such part"):
-        second.load_weights(path, objects_to_skip=[second.layers[1]])
+    second.load_weights(path, objects_to_skip=[second.layers[1]])
+    np.testing.assert_array_equal(second.layers[1].get_weights()[0], kept[0])
     lamina.saving.save_weights(first, path, objects_to_skip=[first.layers[1]])
     second.load_weights(path, objects_to_skip=[second.layers[1]])
     np.testing.assert_array_equal(second.layers[1].get_weights()[0], kept[0])

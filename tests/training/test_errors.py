@@ -96,7 +96,7 @@ def test_lengths():
 
 def test_pictures_into_a_dense_model():
     pictures = np.zeros((20, 28, 28, 1), "float32")
-    with pytest.raises(ShapeError, match="28x28x1 = 784.*Flatten") as caught:
+    with pytest.raises(ShapeError, match=r"28x28x1 = 784.*Flatten") as caught:
         fit(dense(shape=(784,)), x=pictures)
     assert "received: (samples, 28, 28, 1)" in str(caught.value) and "(None, 784)" in str(caught.value)
     with pytest.raises(ShapeError, match="784"):
@@ -131,13 +131,13 @@ def test_targets_of_several_outputs():
     model = Model(x, [layers.Dense(1, name="size")(x), layers.Dense(3, name="kind")(x)])
     y = {"size": X[:, :1], "kind": X[:, :3]}
     model.compile("sgd", loss={"size": "mse", "kynd": "mse"})
-    with pytest.raises(ArgumentError, match='"kynd".*"kind"'):
+    with pytest.raises(ArgumentError, match=r'"kynd".*"kind"'):
         fit(model, y=y)
     model.compile("sgd", loss=["mse", "mse", "mse"])
     with pytest.raises(ArgumentError, match="2 entries"):
         fit(model, y=y)
     model.compile("sgd", loss="mse")
-    with pytest.raises(DataError, match='"sise".*"size"'):
+    with pytest.raises(DataError, match=r'"sise".*"size"'):
         fit(model, y={"sise": X[:, :1], "kind": X[:, :3]})
     with pytest.raises(DataError, match="lacks the target"):
         fit(model, y={"size": X[:, :1]})
@@ -195,6 +195,7 @@ def test_nan_in_targets():
         fit(dense(), y=y)
 
 
+@pytest.mark.filterwarnings("ignore:A softmax over axis")
 def test_losses_and_last_activations():
     for activation in ("sigmoid", "softmax"):
         with pytest.raises(ArgumentError, match="cannot learn from one unit"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import warnings
 
 import numpy as np
@@ -15,6 +17,7 @@ from lamina.callbacks import Callback, History, LambdaCallback
 from lamina.core.errors import DataError
 from lamina.data import PyDataset
 from lamina.models import Model, Sequential
+from lamina.training import Trainer
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(40, 3))
@@ -129,9 +132,7 @@ def test_stop_training_ends_after_the_batch():
         model.stop_training = batch == 1
 
     model = line()
-    history = model.fit(
-        X, Y, batch_size=8, epochs=3, verbose=0, callbacks=[LambdaCallback(on_train_batch_end=stop)]
-    )
+    history = model.fit(X, Y, batch_size=8, epochs=3, verbose=0, callbacks=[LambdaCallback(on_train_batch_end=stop)])
     assert seen == [0, 1] and history.epoch == [0]
 
 
@@ -169,7 +170,13 @@ def test_validation_options():
     assert len(history["val_loss"]) == 2
     recorder = Recorder()
     model.fit(
-        X, Y, validation_data=(X, Y, np.ones(40)), validation_batch_size=5, validation_steps=3, verbose=0, callbacks=recorder
+        X,
+        Y,
+        validation_data=(X, Y, np.ones(40)),
+        validation_batch_size=5,
+        validation_steps=3,
+        verbose=0,
+        callbacks=recorder,
     )
     assert sum(c.startswith("test") for c in recorder.calls) == 3
 
@@ -293,7 +300,7 @@ def test_shuffling_is_repeatable():
 def test_results_wait_until_someone_looks(monkeypatch):
     fetched = []
     monkeypatch.setattr("lamina.callbacks.logs._fetch", lambda scalars: fetched.append(1) or [0.0] * len(scalars))
-    monkeypatch.setattr(torch.Tensor, "item", lambda self: pytest.fail("a step waits for the device"))
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda self: pytest.fail("a step waits for the device"))
     line(metrics=["mae"]).fit(X, Y, batch_size=4, epochs=2, verbose=0, callbacks=[Recorder()])
     assert len(fetched) <= 4
 
@@ -355,3 +362,28 @@ def test_without_warnings_of_any_kind():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         line(metrics=["mae"]).fit(X, Y, epochs=2, validation_split=0.2, verbose=0)
+
+
+def test_copies_go_on_training():
+    model = line(metrics=["mae"])
+    model.fit(X, Y, verbose=0)
+    twins = [copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
+    expected = model.fit(X, Y, shuffle=False, verbose=0).history
+    for twin in twins:
+        history = twin.fit(X, Y, shuffle=False, verbose=0).history
+        assert list(history) == list(expected) and history["loss"] == pytest.approx(expected["loss"])
+
+
+def test_any_layer_can_be_a_trainer():
+    class Own(Trainer, layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.dense = layers.Dense(1)
+
+        def call(self, x):
+            return self.dense(x)
+
+    model = Own()
+    model.compile("sgd", loss="mse")
+    history = model.fit(X, Y, epochs=3, verbose=0).history["loss"]
+    assert history[-1] < history[0]

@@ -5,11 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
+
 from lamina.callbacks.base import HOOKS, Callback, has_hook
 from lamina.callbacks.history import History
+from lamina.callbacks.learning_rate import TorchScheduler
 from lamina.callbacks.logs import Logs, to_numbers
 from lamina.callbacks.progress import ProgbarLogger
 from lamina.core import tree
+from lamina.core.errors import ArgumentTypeError
+
+
+def as_callback(given: Any) -> Any:
+    """A callback for what a user put into the list: callbacks as they are, schedulers of torch wrapped.
+
+    Raises:
+        ArgumentTypeError: it is neither.
+    """
+    if isinstance(given, torch.optim.lr_scheduler.LRScheduler):
+        return TorchScheduler(given)
+    if isinstance(given, type) or not hasattr(given, "set_model"):
+        name = given.__name__ if isinstance(given, type) else type(given).__name__
+        raise ArgumentTypeError(
+            f"{given!r} is no callback.",
+            where="callbacks",
+            expected="objects derived from lamina.callbacks.Callback",
+            fix=f"write {name}()" if isinstance(given, type) else "put functions into a LambdaCallback",
+        )
+    return given
 
 
 class CallbackList(Callback):
@@ -40,7 +63,7 @@ class CallbackList(Callback):
         **params: Any,
     ) -> None:
         super().__init__()
-        self.callbacks: list[Any] = tree.flatten(callbacks) if callbacks else []
+        self.callbacks: list[Any] = [as_callback(c) for c in tree.flatten(callbacks)] if callbacks else []
         self.history = next((c for c in self.callbacks if isinstance(c, History)), None)
         if self.history is None and add_history:
             self.history = History()
@@ -54,7 +77,7 @@ class CallbackList(Callback):
 
     def append(self, callback: Any) -> None:
         """Add a callback at the end."""
-        self.callbacks.append(callback)
+        self.callbacks.append(as_callback(callback))
         self._hooks.clear()
 
     def set_params(self, params: dict[str, Any]) -> None:
@@ -76,9 +99,7 @@ class CallbackList(Callback):
     def hooks(self, name: str) -> list[Callable[..., Any]]:
         """The bound hooks of that name that do something, in order."""
         if not self._hooks:
-            self._hooks = {
-                hook: [getattr(c, hook) for c in self.callbacks if has_hook(c, hook)] for hook in HOOKS
-            }
+            self._hooks = {hook: [getattr(c, hook) for c in self.callbacks if has_hook(c, hook)] for hook in HOOKS}
         return self._hooks[name]
 
     def keep_logs(self, name: str) -> bool:

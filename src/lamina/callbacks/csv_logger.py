@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
@@ -38,7 +39,8 @@ class CSVLogger(Callback):
         """Open the file."""
         self._close()
         self.keys = None
-        self.csv_file = open(self.filename, "a" if self.append else "w", newline="")
+        mode = "a" if self.append else "w"
+        self.csv_file = Path(self.filename).open(mode, newline="")  # noqa: SIM115 - open between epochs
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write a row; columns for validation are there from the first, since it may come later."""

@@ -75,6 +75,36 @@ class LearningRateScheduler(Callback):
         return float(new)
 
 
+class TorchScheduler(Callback):
+    """Steps a learning rate scheduler of torch after every epoch.
+
+    Args:
+        scheduler: the scheduler; torch's ReduceLROnPlateau is given the monitored result.
+        monitor: that result's name; "val_loss" where there is one, else "loss", by default.
+
+    Example:
+        >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+        >>> callback = TorchScheduler(torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5))
+        >>> optimizer.step()
+        >>> callback.on_epoch_end(0, {"loss": 1.0})
+        >>> optimizer.param_groups[0]["lr"]
+        0.5
+    """
+
+    def __init__(self, scheduler: torch.optim.lr_scheduler.LRScheduler, monitor: str | None = None) -> None:
+        super().__init__()
+        self.scheduler = scheduler
+        self.monitor = monitor
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Step."""
+        if isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            logs = logs or {}
+            self.scheduler.step(logs[self.monitor] if self.monitor else logs.get("val_loss", logs.get("loss")))
+        else:
+            self.scheduler.step()
+
+
 class ReduceLROnPlateau(MonitorCallback):
     """Lowers the learning rate when a result has stopped improving.
 
@@ -114,7 +144,10 @@ class ReduceLROnPlateau(MonitorCallback):
         super().__init__(monitor, mode, min_delta=min_delta)
         if factor >= 1.0:
             raise ArgumentError(
-                "The factor must lower the rate.", where="ReduceLROnPlateau", expected="below 1", received=factor
+                "The factor must lower the rate.",
+                where="ReduceLROnPlateau",
+                expected="below 1",
+                received=factor,
             )
         self.factor = factor
         self.patience = patience

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 
-class Logs(MutableMapping[str, Any], dict[str, Any]):
+class Logs(MutableMapping[str, Any], dict[str, Any]):  # type: ignore[misc]
     """The results of a batch, a dict whose values are computed and fetched from the device at the first look.
 
     Args:

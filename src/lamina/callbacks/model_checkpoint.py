@@ -61,7 +61,9 @@ class ModelCheckpoint(MonitorCallback):
         self._last_batch = -1
         if save_freq != "epoch" and (not isinstance(save_freq, int) or save_freq < 1):
             raise ArgumentError(
-                "save_freq is not usable.", expected='"epoch" or a number of batches', received=repr(save_freq)
+                "save_freq is not usable.",
+                expected='"epoch" or a number of batches',
+                received=repr(save_freq),
             )
         endings = (".weights.h5",) if save_weights_only else (".keras", ".h5")
         if not self.filepath.endswith(endings):
@@ -119,6 +121,7 @@ class ModelCheckpoint(MonitorCallback):
             warn_once(f'ModelCheckpoint: "{self.monitor}" is not a single number, so every epoch is saved.')
             return True
         best = "nothing" if self.best is None else f"{self.best:.5f}"
+        current = float(current)
         if not self.is_improvement(current, self.best):
             self._say(f"{said}{self.monitor} is no better than {best}")
             return False

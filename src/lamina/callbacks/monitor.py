@@ -9,7 +9,19 @@ from typing import Any
 from lamina.callbacks.base import Callback
 from lamina.core.errors import ArgumentError
 
-_HIGH = ("acc", "auc", "precision", "recall", "f1", "fbeta", "iou", "r2", "top_k", "sensitivity", "specificity")
+_HIGH = (
+    "acc",
+    "auc",
+    "precision",
+    "recall",
+    "f1",
+    "fbeta",
+    "iou",
+    "r2",
+    "top_k",
+    "sensitivity",
+    "specificity",
+)
 _LOW = ("loss", "error", "mse", "mae", "mape", "msle", "rmse", "entropy", "divergence", "hinge", "poisson")
 
 
@@ -24,12 +36,17 @@ class MonitorCallback(Callback):
     """
 
     def __init__(
-        self, monitor: str = "val_loss", mode: str = "auto", baseline: float | None = None, min_delta: float = 0
+        self,
+        monitor: str = "val_loss",
+        mode: str = "auto",
+        baseline: float | None = None,
+        min_delta: float = 0,
     ) -> None:
         super().__init__()
         if mode not in ("auto", "min", "max"):
             warnings.warn(
-                f'{type(self).__name__}: mode is "auto", "min" or "max", not {mode!r}; "auto" is used.', stacklevel=3
+                f'{type(self).__name__}: mode is "auto", "min" or "max", not {mode!r}; "auto" is used.',
+                stacklevel=3,
             )
             mode = "auto"
         self.monitor = monitor

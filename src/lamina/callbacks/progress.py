@@ -112,7 +112,10 @@ class Progbar:
 
     def _draw(self, now: float, final: bool) -> None:
         colored = self._redraws and self.verbose == 1
-        parts = [self._time(now, final), *(f"{name}: {_number(s / max(n, 1))}" for name, (s, n) in self._sums.items())]
+        parts = [
+            self._time(now, final),
+            *(f"{name}: {_number(s / max(n, 1))}" for name, (s, n) in self._sums.items()),
+        ]
         text = " - ".join(parts)
         count = f"{self._seen:{len(str(self.target))}d}/{self.target}" if self.target else f"{self._seen}/?"
         if not colored:

@@ -6,7 +6,7 @@ import math
 import numbers
 from collections.abc import Iterator, Mapping
 from itertools import repeat
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import optree
@@ -94,7 +94,9 @@ def _as_tensor(x: Any, name: str) -> torch.Tensor:
         ) from None
     if tensor.ndim == 0:
         raise DataError(
-            f"{name} is a single number.", expected="an array with one entry for each sample", received=tensor.item()
+            f"{name} is a single number.",
+            expected="an array with one entry for each sample",
+            received=tensor.item(),
         )
     return tensor.to(torch_dtype(None)) if tensor.is_floating_point() else tensor
 
@@ -158,7 +160,7 @@ def _some(lengths: dict[str, int]) -> str:
 
 def check_batch_size(batch_size: Any, name: str = "batch_size") -> None:
     """Raise ArgumentError unless it is None or a positive integer."""
-    if batch_size is None or (isinstance(batch_size, numbers.Integral) and batch_size > 0):
+    if batch_size is None or (isinstance(batch_size, (int, np.integer)) and batch_size > 0):
         return
     raise ArgumentError(f"{name} must be a positive integer.", received=repr(batch_size), fix="use 32, for instance")
 
@@ -234,11 +236,15 @@ class ArraySource(Source):
         where: str = "fit",
     ) -> None:
         check_batch_size(batch_size)
-        x, y, sample_weight = as_tensors(x, "x"), as_tensors(y, "y"), as_tensors(sample_weight, "sample_weight")
+        x, y, sample_weight = (
+            as_tensors(x, "x"),
+            as_tensors(y, "y"),
+            as_tensors(sample_weight, "sample_weight"),
+        )
         self.rows = check_lengths(x, y, sample_weight, where)
         if y is not None and sample_weight is not None:
             sample_weight = _weights_like(y, sample_weight)
-        if y is not None and class_weight is not None:
+        if class_weight is not None:
             x, y, sample_weight = add_class_weight(pack_x_y_sample_weight(x, y, sample_weight), class_weight)
         self.x, self.y, self.sample_weight = x, y, sample_weight
         self.batch_size = batch_size or (math.ceil(self.rows / steps) if steps else 32)
@@ -247,7 +253,7 @@ class ArraySource(Source):
         data = pack_x_y_sample_weight(x, y, sample_weight)
         self._flat = isinstance(data, tuple) and not any(tree.is_nested(part) for part in data)
         self._single = isinstance(data, torch.Tensor)
-        self._structure = optree.tree_structure(data, none_is_leaf=True, namespace="lamina")
+        self._structure = optree.tree_structure(cast(Any, data), none_is_leaf=True, namespace="lamina")
         leaves = tree.flatten(data)
         size = sum(leaf.nbytes for leaf in leaves if leaf is not None)
         self._leaves = [leaf if leaf is None else leaf.to(device) for leaf in leaves] if _fits(size, device) else leaves

@@ -47,7 +47,9 @@ class Feed:
         first = next(batches, None)
         if first is None:
             raise DataError(
-                f"The {self.source.kind} gave no batch.", where=self.where, fix="check that it yields at least one"
+                f"The {self.source.kind} gave no batch.",
+                where=self.where,
+                fix="check that it yields at least one",
             )
         self._started = itertools.chain([first], batches)
         return first

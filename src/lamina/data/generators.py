@@ -22,7 +22,11 @@ class GeneratorSource(Source):
     kind = "generator"
 
     def __init__(
-        self, generator: Iterator[Any], class_weight: Mapping[Any, float] | None = None, *, device: torch.device
+        self,
+        generator: Iterator[Any],
+        class_weight: Mapping[Any, float] | None = None,
+        *,
+        device: torch.device,
     ) -> None:
         self.generator = generator
         self.class_weight = class_weight

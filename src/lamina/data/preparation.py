@@ -108,7 +108,10 @@ def pad_sequences(
     is_text = np.issubdtype(dtype, np.str_) or np.issubdtype(dtype, np.bytes_) or np.dtype(dtype) == object
     if isinstance(value, str) and not is_text:
         raise ArgumentError(
-            "Text cannot fill up numbers.", where="value", received=repr(value), fix="use dtype=object, or a number"
+            "Text cannot fill up numbers.",
+            where="value",
+            received=repr(value),
+            fix="use dtype=object, or a number",
         )
     if not hasattr(sequences, "__len__") or not all(hasattr(sequence, "__len__") for sequence in sequences):
         raise DataError("pad_sequences takes a list of sequences.", received=type(sequences).__name__)

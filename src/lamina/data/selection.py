@@ -61,24 +61,38 @@ def source_of(
             where=where,
         )
     check_batch_size(batch_size)
+    source = _stream_of(x, batch_size, shuffle, class_weight, device)
+    if source is None:
+        raise DataError(
+            "There is no data." if x is None else "This kind of data is not known.",
+            where=where,
+            expected="arrays, tensors, data frames, a DataLoader, a Dataset, a PyDataset or a generator",
+            received=_describe(x),
+            fix="call the function to get its generator: fit(generate(), ...)" if callable(x) else None,
+        )
     _refuse_parts(x, y, sample_weight, where)
+    return source
+
+
+def _stream_of(
+    x: Any,
+    batch_size: int | None,
+    shuffle: bool | str,
+    class_weight: Mapping[Any, float] | None,
+    device: torch.device,
+) -> Source | None:
+    """The source for data that comes in batches, None if it is nothing of the kind."""
     if isinstance(x, PyDataset) or _is_foreign_py_dataset(x):
         return PyDatasetSource(x, class_weight, shuffle, device=device)
+    if isinstance(x, Dataset):
+        x = load(x, batch_size, shuffle)
     if isinstance(x, DataLoader):
         return LoaderSource(x, class_weight, device=device)
-    if isinstance(x, Dataset):
-        return LoaderSource(load(x, batch_size, shuffle), class_weight, device=device)
     if isinstance(x, Iterator):
         return GeneratorSource(x, class_weight, device=device)
     if isinstance(x, Iterable) and not isinstance(x, (list, tuple, Mapping, str, bytes)):
         return LoaderSource(x, class_weight, device=device)
-    raise DataError(
-        "This kind of data is not known.",
-        where=where,
-        expected="arrays, tensors, data frames, a DataLoader, a Dataset, a PyDataset or a generator",
-        received=_describe(x),
-        fix="call the function to get its generator: fit(generate(), ...)" if callable(x) else None,
-    )
+    return None
 
 
 def _refuse_parts(x: Any, y: Any, sample_weight: Any, where: str) -> None:

@@ -28,10 +28,10 @@ class Source(abc.ABC):
     @abc.abstractmethod
     def __iter__(self) -> Iterator[Any]: ...
 
-    def on_epoch_begin(self) -> None:
+    def on_epoch_begin(self) -> None:  # noqa: B027 - most sources have nothing to do
         """Called before an epoch."""
 
-    def on_epoch_end(self) -> None:
+    def on_epoch_end(self) -> None:  # noqa: B027
         """Called after an epoch, also one that was cut short."""
 
 
@@ -127,6 +127,8 @@ def add_class_weight(batch: Any, class_weight: Mapping[Any, float] | None) -> An
             where="fit",
             fix="multiply the class weights into sample_weight yourself",
         )
+    if y is None:
+        raise DataError("class_weight needs labels.", where="fit", expected="y", received=None)
     if tree.is_nested(y):
         raise DataError(
             "class_weight works for one output only.",

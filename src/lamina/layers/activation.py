@@ -154,7 +154,7 @@ class PReLU(_Activation):
             )
         self.alpha = self.add_weight(
             name="alpha",
-            shape=tuple(shape),
+            shape=tuple(shape),  # type: ignore[arg-type]
             initializer=self.alpha_initializer,
             regularizer=self.alpha_regularizer,
             constraint=self.alpha_constraint,
@@ -222,13 +222,13 @@ class Softmax(_Activation):
         if mask is not None:
             mask = self._checked(mask, inputs)
             inputs = torch.where(mask, inputs, -3e4 if inputs.dtype is torch.float16 else -1e9)
-        axes = (self.axis,) if isinstance(self.axis, int) else tuple(self.axis)
-        if len(axes) > 1:
-            outputs = (inputs - inputs.logsumexp(axes, keepdim=True)).exp()
-        elif axes[0] == -1:
+        axis = self.axis if isinstance(self.axis, int) or len(self.axis) > 1 else self.axis[0]
+        if not isinstance(axis, int):
+            outputs = (inputs - inputs.logsumexp(tuple(axis), keepdim=True)).exp()
+        elif axis == -1:
             outputs = DIRECT[activations.softmax](inputs)
         else:
-            outputs = activations.softmax(inputs, axes[0])
+            outputs = activations.softmax(inputs, axis)
         return outputs if mask is None else torch.where(mask, outputs, 0.0)
 
     def _checked(self, mask: Tensor, inputs: Tensor) -> Tensor:

@@ -26,14 +26,15 @@ def convolve(
 ) -> torch.Tensor:
     """Convolve inputs in the layer's layout with a weight in torch's, as the layer's arguments say."""
     rank, strides, dilation = layer.rank, layer.strides, layer.dilation_rate
-    x = windows.to_torch(inputs, rank, layer.data_format)
-    padding = (0,) * rank
-    if layer.padding != "valid":
-        amounts = windows.pads(layer.padding, x.shape[-rank:], layer.kernel_size, strides, dilation)
-        if windows.is_symmetric(amounts):
-            padding = tuple(before for before, _ in amounts)
-        else:
-            x = F.pad(x, windows.flat(amounts))
+    last = layer.data_format == "channels_last"
+    x = inputs.unsqueeze(1 if last else 2) if rank == 1 else inputs
+    if last:
+        x = x.permute(windows.TO_FIRST[rank])
+    padding, extra = layer._fixed_padding or windows.torch_padding(
+        layer.padding, x.shape[-rank:], layer.kernel_size, strides, dilation
+    )
+    if extra:
+        x = F.pad(x, extra)
     if rank == 1:
         weight, strides, dilation, padding = weight.unsqueeze(2), (1, *strides), (1, *dilation), (0, *padding)
     operation = torch.conv3d if rank == 3 else torch.conv2d
@@ -42,7 +43,9 @@ def convolve(
     except RuntimeError:
         layer.compute_output_shape(tuple(inputs.shape))
         raise
-    return windows.from_torch(y, rank, layer.data_format)
+    if last:
+        y = y.permute(windows.TO_LAST[rank])
+    return y.squeeze(1 if last else 2) if rank == 1 else y
 
 
 def check_positive(**arguments: int | None) -> None:
@@ -94,6 +97,12 @@ class Convolution(Layer):
         self.bias_initializer = initializers.get(bias_initializer)
         self.bias_regularizer = regularizers.get(bias_regularizer)
         self.bias_constraint = constraints.get(bias_constraint)
+        # Unless strides are taken over the edge, the padding is the same for inputs of all sizes.
+        self._fixed_padding = None
+        if self.padding != "same" or max(self.strides) == 1:
+            self._fixed_padding = windows.torch_padding(
+                self.padding, (1,) * self.rank, self.kernel_size, self.strides, self.dilation_rate
+            )
 
     def _finish_build(self, channels: int, filters: int) -> None:
         """Create the bias, and demand from now on the channels that the weights are made for."""
@@ -232,7 +241,8 @@ class BaseConv(Convolution):
             outputs = self.convolution_op(inputs, kernel)
             if bias is not None:
                 outputs = outputs + (bias if windows.channel_axis(self) == -1 else bias.view(-1, *(1,) * self.rank))
-        return self._activated(outputs)
+        activation = self.activation
+        return outputs if activation is activations.linear else DIRECT.get(activation, activation)(outputs)
 
     def convolution_op(self, inputs: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
         """The convolution alone, without bias and activation; override it to alter the kernel."""

@@ -6,21 +6,17 @@ from typing import Any
 
 import torch
 
-from lamina import constraints, initializers, regularizers
+from lamina import activations, constraints, initializers, regularizers
 from lamina.core.registry import builtin
 from lamina.layers import windows
 from lamina.layers.convolution import KERNEL_LAYOUT, Convolution, check_positive, convolve
+from lamina.layers.direct import DIRECT
 
+# By rank, the layout by which a kernel (spatial..., in, multiplier) is stored as (in, multiplier, spatial...).
+DEPTHWISE_LAYOUT = {1: (1, 0, 2), 2: (2, 1, 3, 0)}
 
-def depthwise_layout(rank: int) -> tuple[int, ...]:
-    """The layout by which a kernel (spatial..., in, multiplier) is stored as (in, multiplier, spatial...)."""
-    return (rank, rank - 1, rank + 1, *range(rank - 1))
-
-
-def depthwise_weight(kernel: torch.Tensor) -> torch.Tensor:
-    """The kernel as torch's weight (in * multiplier, 1, spatial...), a view."""
-    rank = kernel.dim() - 2
-    return kernel.permute(rank, rank + 1, *range(rank)).flatten(0, 1).unsqueeze(1)
+# By rank, the order of axes that shows it so. Joining the first two then gives torch's weight, without a copy.
+_CHANNELS_FIRST = {1: (1, 2, 0), 2: (2, 3, 0, 1)}
 
 
 class BaseDepthwiseConv(Convolution):
@@ -101,14 +97,16 @@ class BaseDepthwiseConv(Convolution):
             initializer=self.depthwise_initializer,
             regularizer=self.depthwise_regularizer,
             constraint=self.depthwise_constraint,
-            layout=depthwise_layout(self.rank),
+            layout=DEPTHWISE_LAYOUT[self.rank],
         )
         self._finish_build(channels, channels * self.depth_multiplier)
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         """Convolve each channel, add the bias, activate."""
-        outputs = convolve(self, inputs, depthwise_weight(self.kernel), self.bias, self.kernel.shape[-2])
-        return self._activated(outputs)
+        kernel, activation = self.kernel, self.activation
+        weight = kernel.permute(_CHANNELS_FIRST[self.rank]).flatten(0, 1).unsqueeze(1)
+        outputs = convolve(self, inputs, weight, self.bias, kernel.shape[-2])
+        return outputs if activation is activations.linear else DIRECT.get(activation, activation)(outputs)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """The output's shape for inputs of this shape."""
@@ -240,7 +238,7 @@ class BaseSeparableConv(Convolution):
             initializer=self.depthwise_initializer,
             regularizer=self.depthwise_regularizer,
             constraint=self.depthwise_constraint,
-            layout=depthwise_layout(self.rank),
+            layout=DEPTHWISE_LAYOUT[self.rank],
         )
         self.pointwise_kernel = self.add_weight(
             name="pointwise_kernel",
@@ -254,14 +252,14 @@ class BaseSeparableConv(Convolution):
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         """Convolve each channel, mix the channels, add the bias, activate."""
-        kernel = self.depthwise_kernel
-        outputs = windows.to_torch(
-            convolve(self, inputs, depthwise_weight(kernel), None, kernel.shape[-2]), self.rank, self.data_format
-        )
-        mixing = self.pointwise_kernel.permute(KERNEL_LAYOUT[self.rank])
-        mixed = torch.conv2d(outputs, mixing.unsqueeze(2) if self.rank == 1 else mixing, self.bias)
-        outputs = windows.from_torch(mixed, self.rank, self.data_format)
-        return self._activated(outputs)
+        rank, kernel, activation = self.rank, self.depthwise_kernel, self.activation
+        weight = kernel.permute(_CHANNELS_FIRST[rank]).flatten(0, 1).unsqueeze(1)
+        filtered = convolve(self, inputs, weight, None, kernel.shape[-2])
+        mixing = self.pointwise_kernel.permute(KERNEL_LAYOUT[rank])
+        mixing = mixing.unsqueeze(2) if rank == 1 else mixing
+        mixed = torch.conv2d(windows.to_torch(filtered, rank, self.data_format), mixing, self.bias)
+        outputs = windows.from_torch(mixed, rank, self.data_format)
+        return outputs if activation is activations.linear else DIRECT.get(activation, activation)(outputs)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """The output's shape for inputs of this shape."""

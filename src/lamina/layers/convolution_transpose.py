@@ -6,11 +6,12 @@ from typing import Any
 
 import torch
 
-from lamina import constraints, initializers, regularizers
+from lamina import activations, constraints, initializers, regularizers
 from lamina.core.errors import ArgumentError
 from lamina.core.registry import builtin
 from lamina.layers import windows
 from lamina.layers.convolution import KERNEL_LAYOUT, Convolution, check_positive, check_strides_or_dilation
+from lamina.layers.direct import DIRECT
 
 
 def margins(mode: str, reach: int, stride: int, extra: int | None) -> tuple[int, int]:
@@ -111,6 +112,15 @@ class BaseConvTranspose(Convolution):
                 received=self.output_padding,
             )
 
+        extras = self.output_padding or (None,) * self.rank
+        axes = zip(self.kernel_size, self.dilation_rate, self.strides, extras, strict=True)
+        self._margins = [
+            margins(self.padding, (size - 1) * rate + 1, stride, extra) for size, rate, stride, extra in axes
+        ]
+        # Torch cuts alike on both sides and can only add behind; what it cuts too little is sliced off afterwards.
+        self._front = tuple(before for before, _ in self._margins)
+        self._added = tuple(max(before - behind, 0) for before, behind in self._margins)
+
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create the kernel and the bias for inputs of this shape."""
         channels = windows.channel_count(self, input_shape)
@@ -124,38 +134,33 @@ class BaseConvTranspose(Convolution):
         )
         self._finish_build(channels, self.filters)
 
-    def _margins(self) -> windows.Pads:
-        """What is cut in front of and behind each spatial axis."""
-        extras = self.output_padding or (None,) * self.rank
-        axes = zip(self.kernel_size, self.dilation_rate, self.strides, extras, strict=True)
-        return [margins(self.padding, (size - 1) * rate + 1, stride, extra) for size, rate, stride, extra in axes]
-
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         """Convolve backwards, add the bias, activate."""
-        weight, bias = self.kernel.permute(KERNEL_LAYOUT[self.rank]), self.bias
-        cuts = self._margins()
-        front = windows.plane(tuple(cut for cut, _ in cuts), 0)
-        # Torch cuts alike on both sides and can only add behind; what it cuts too little is sliced off later.
-        added = windows.plane(tuple(max(before - behind, 0) for before, behind in cuts), 0)
-        x = windows.to_torch(inputs, self.rank, self.data_format)
-        strides, dilation = windows.plane(self.strides, 1), windows.plane(self.dilation_rate, 1)
-        if self.rank == 3:
-            y = torch.conv_transpose3d(x, weight, bias, strides, front, added, 1, dilation)
-        else:
-            weight = weight.unsqueeze(2) if self.rank == 1 else weight
-            y = torch.conv_transpose2d(x, weight, bias, strides, front, added, 1, dilation)
-        for axis, (before, behind) in enumerate(cuts, start=y.dim() - self.rank):
+        rank, strides, dilation, activation = self.rank, self.strides, self.dilation_rate, self.activation
+        last, front, added = self.data_format == "channels_last", self._front, self._added
+        weight = self.kernel.permute(KERNEL_LAYOUT[rank])
+        x = inputs.unsqueeze(1 if last else 2) if rank == 1 else inputs
+        if last:
+            x = x.permute(windows.TO_FIRST[rank])
+        if rank == 1:
+            weight, strides, dilation = weight.unsqueeze(2), (1, *strides), (1, *dilation)
+            front, added = (0, *front), (0, *added)
+        operation = torch.conv_transpose3d if rank == 3 else torch.conv_transpose2d
+        y = operation(x, weight, self.bias, strides, front, added, 1, dilation)
+        for axis, (before, behind) in enumerate(self._margins, start=-rank):
             if behind > before:
                 y = y.narrow(axis, 0, y.shape[axis] - (behind - before))
-        outputs = windows.from_torch(y, self.rank, self.data_format)
-        return self._activated(outputs)
+        if last:
+            y = y.permute(windows.TO_LAST[rank])
+        outputs = y.squeeze(1 if last else 2) if rank == 1 else y
+        return outputs if activation is activations.linear else DIRECT.get(activation, activation)(outputs)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """The output's shape for inputs of this shape."""
         windows.check_rank(self, input_shape)
         last = self.data_format == "channels_last"
         spatial = input_shape[1:-1] if last else input_shape[2:]
-        axes = zip(spatial, self.strides, self.kernel_size, self.dilation_rate, self._margins(), strict=True)
+        axes = zip(spatial, self.strides, self.kernel_size, self.dilation_rate, self._margins, strict=True)
         lengths = tuple(
             None if length is None else (length - 1) * stride + (size - 1) * rate + 1 - sum(cut)
             for length, stride, size, rate, cut in axes

@@ -11,14 +11,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lamina import activations, constraints, initializers, regularizers
-from lamina.core import tree
-from lamina.core.errors import ArgumentError, DTypeError, ShapeError, say_once
+from lamina.core import policies, tree
+from lamina.core.errors import ArgumentError, say_once
 from lamina.core.registry import builtin
 from lamina.core.serialization import serialize_keras_object
 from lamina.layers.base import Layer
 from lamina.layers.direct import DIRECT
 from lamina.layers.input_spec import InputSpec
 from lamina.layers.lora import LowRank
+from lamina.layers.signature import shape_of
 
 
 @builtin("keras.layers")
@@ -92,23 +93,8 @@ class Dense(LowRank):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create kernel and bias."""
         features = input_shape[-1]
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=(features, self.units),
-            initializer=self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-        )
-        if self.use_bias:
-            self.bias = self.add_weight(
-                name="bias",
-                shape=(self.units,),
-                initializer=self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-            )
-        else:
-            self.bias = None
+        self.kernel = self._weight_as_told("kernel", (features, self.units))
+        self.bias = self._weight_as_told("bias", (self.units,)) if self.use_bias else None
         self.input_spec = InputSpec(min_ndim=2, axes={-1: features})
         if self.lora_rank:
             self.enable_lora(self.lora_rank, self.lora_alpha)
@@ -218,13 +204,7 @@ class Embedding(LowRank):
     def build(self, input_shape: Any = None) -> None:
         """Create the table."""
         if not self.built:
-            self.embeddings = self.add_weight(
-                name="embeddings",
-                shape=(self.input_dim, self.output_dim),
-                initializer=self.embeddings_initializer,
-                regularizer=self.embeddings_regularizer,
-                constraint=self.embeddings_constraint,
-            )
+            self.embeddings = self._weight_as_told("embeddings", (self.input_dim, self.output_dim))
             if self.lora_rank:
                 self.enable_lora(self.lora_rank, self.lora_alpha)
 
@@ -364,6 +344,12 @@ class Lambda(Layer):
             return (batch, *self._output_shape)
         return [(batch, *shape) for shape in self._output_shape]
 
+    def compute_output_spec(self, inputs: Any, **kwargs: Any) -> Any:
+        """The output as symbolic tensors; with `output_shape`, without running the function."""
+        if self._output_shape is None:
+            return super().compute_output_spec(inputs, **kwargs)
+        return self._symbolic(self.compute_output_shape(shape_of(inputs)))
+
     def call(self, inputs: Any, mask: Any = None, training: bool | None = None) -> Any:
         """What the function gives."""
         given = {"mask": mask, "training": training}
@@ -375,8 +361,8 @@ class Lambda(Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor arguments. A function without a name stands in it as it is, and cannot be saved."""
-        config = {key: value for key, value in super().get_config().items() if key in ("name", "trainable", "dtype")}
-        config["function"] = _by_name(self.function)
+        policy = policies.serialize(self.dtype_policy)
+        config = {"name": self.name, "trainable": self.trainable, "dtype": policy, "function": _by_name(self.function)}
         for name, value in {"output_shape": self._output_shape, "mask": self.mask}.items():
             if value is not None:
                 config[name] = _by_name(value)

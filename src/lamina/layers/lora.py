@@ -10,20 +10,26 @@ from torch import Tensor
 
 from lamina.core.errors import ArgumentError, StateError
 from lamina.core.tensors import convert_to_numpy
+from lamina.core.variable import Variable
 from lamina.layers.base import Layer
 
 
 class LowRank(Layer):
     """Base of the layers that have `enable_lora`.
 
-    A subclass names its weight, of shape (rows, columns), as `lora_target`, and adds `low_rank(...)` to its outputs when
-    `lora_enabled`. Files hold the weight with the addition in it, as Keras's do.
+    A subclass names its weight, of shape (rows, columns), as `lora_target`, and adds `low_rank(...)` to its outputs
+    when `lora_enabled`. Files hold the weight with the addition in it, as Keras's do.
     """
 
     lora_target: ClassVar[str]
     lora_enabled: bool = False
     lora_rank: int | None = None
     lora_alpha: float | None = None
+
+    def _weight_as_told(self, name: str, shape: Any) -> Variable:
+        """A new weight, with the initializer, regularizer and constraint kept under its name."""
+        told = {part: getattr(self, f"{name}_{part}") for part in ("initializer", "regularizer", "constraint")}
+        return self.add_weight(shape, name=name, **told)
 
     def enable_lora(
         self,

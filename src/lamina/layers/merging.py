@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from lamina.core import config
 from lamina.core.dtypes import is_float, result_type
@@ -30,7 +31,7 @@ class _Merge(Layer):
 
     least: ClassVar[int] = 1
     most: ClassVar[int] = 1_000_000
-    operation: ClassVar[Callable[[Tensor, Tensor], Tensor]]
+    operation: ClassVar[Callable[..., Tensor]]
     ranks_differ = False
     weak: tuple[type, ...] = ()
 
@@ -400,7 +401,9 @@ class Dot(_Merge):
         """The dot products."""
         first, second = inputs
         if self.normalize:
-            first, second = _unit(first, self.summed[0]), _unit(second, self.summed[1])
+            least = config.epsilon()
+            first = F.normalize(first, dim=self.summed[0], eps=least)
+            second = F.normalize(second, dim=self.summed[1], eps=least)
         output = torch.einsum(self.equation, first, second)
         return output.unsqueeze(1) if output.ndim == 1 else output
 
@@ -416,12 +419,6 @@ def _expand(mask: Tensor, x: Tensor) -> Tensor:
 def _beside(inputs: Sequence[Tensor], mask: Sequence[Tensor | None]) -> list[Tensor | None]:
     """For each input its mask, ready to broadcast with it."""
     return [None if kept is None else _expand(kept, x) for x, kept in zip(inputs, mask, strict=True)]
-
-
-def _unit(x: Tensor, axis: int) -> Tensor:
-    """Vectors along the axis divided by their lengths."""
-    squares = x.square().sum(axis, keepdim=True)
-    return x * squares.rsqrt().clamp(max=1.0 / config.epsilon())
 
 
 def add(inputs: Sequence[Any], **kwargs: Any) -> Any:

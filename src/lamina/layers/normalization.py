@@ -10,143 +10,24 @@ import torch
 from torch import distributed
 from torch.nn import functional as F
 
-from lamina import constraints, initializers, regularizers
+from lamina import initializers
 from lamina.core import config
-from lamina.core.errors import ArgumentError, ArgumentTypeError, ShapeError
+from lamina.core.errors import ArgumentError, ShapeError
 from lamina.core.registry import builtin
 from lamina.layers.base import Layer
 from lamina.layers.input_spec import InputSpec
+from lamina.layers.scale_and_offset import (
+    HALF,
+    ScaleAndOffset,
+    checked_axis,
+    computable,
+    positions,
+    sizes_at,
+    where,
+)
 
 if distributed.is_available():
     from torch.distributed.nn.functional import all_reduce
-
-_HALF = (torch.float16, torch.bfloat16)
-
-
-class ScaleAndOffset(Layer):
-    """Base of the normalizations that end with a learned scale and offset.
-
-    Args:
-        epsilon: what is added to the variance, so that its root is not zero.
-        center: whether an offset `beta` is added.
-        scale: whether the result is multiplied by `gamma`.
-        beta_initializer: how beta begins.
-        gamma_initializer: how gamma begins.
-        beta_regularizer: a penalty on beta.
-        gamma_regularizer: a penalty on gamma.
-        beta_constraint: what beta is put through after each update.
-        gamma_constraint: what gamma is put through after each update.
-    """
-
-    def _keep(
-        self,
-        epsilon: float,
-        center: bool,
-        scale: bool,
-        beta_initializer: Any,
-        gamma_initializer: Any,
-        beta_regularizer: Any,
-        gamma_regularizer: Any,
-        beta_constraint: Any,
-        gamma_constraint: Any,
-    ) -> None:
-        """Keep the arguments that all of them take."""
-        self.supports_masking = True
-        self.epsilon = float(epsilon)
-        self.center = center
-        self.scale = scale
-        self.beta_initializer = initializers.get(beta_initializer)
-        self.gamma_initializer = initializers.get(gamma_initializer)
-        self.beta_regularizer = regularizers.get(beta_regularizer)
-        self.gamma_regularizer = regularizers.get(gamma_regularizer)
-        self.beta_constraint = constraints.get(beta_constraint)
-        self.gamma_constraint = constraints.get(gamma_constraint)
-        self.gamma = None
-        self.beta = None
-
-    def _add_scale_and_offset(self, shape: tuple[int, ...]) -> None:
-        """Create gamma and beta."""
-        if self.scale:
-            self.gamma = self.add_weight(
-                name="gamma",
-                shape=shape,
-                initializer=self.gamma_initializer,
-                regularizer=self.gamma_regularizer,
-                constraint=self.gamma_constraint,
-                autocast=False,
-            )
-        if self.center:
-            self.beta = self.add_weight(
-                name="beta",
-                shape=shape,
-                initializer=self.beta_initializer,
-                regularizer=self.beta_regularizer,
-                constraint=self.beta_constraint,
-                autocast=False,
-            )
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """The shape of the input."""
-        positions(self, self.axis, input_shape)
-        return tuple(input_shape)
-
-
-def positions(layer: Layer, axis: Any, shape: Sequence[int | None]) -> list[int]:
-    """The axes counted from the front, in order.
-
-    Raises:
-        ShapeError: the input has no such axis.
-    """
-    axes, rank = [axis] if isinstance(axis, int) else list(axis), len(shape)
-    if any(not -rank <= a < rank for a in axes):
-        raise ShapeError(
-            "The input has no such axis.",
-            where=_where(layer),
-            expected=f"axis from {-rank} to {rank - 1} for {rank} axes",
-            received=f"axis={axis} for an input of shape {tuple(shape)}",
-        )
-    return sorted(a % rank for a in axes)
-
-
-def sizes_at(layer: Layer, axes: Sequence[int], shape: Sequence[int | None]) -> tuple[int, ...]:
-    """The sizes of some axes.
-
-    Raises:
-        ShapeError: one of them is not known.
-    """
-    sizes = tuple(size for size in (shape[axis] for axis in axes) if size is not None)
-    if len(sizes) != len(axes):
-        raise ShapeError(
-            "The size of a normalized axis must be known to create the weights.",
-            where=_where(layer),
-            expected=f"known sizes on axes {list(axes)}",
-            received=tuple(shape),
-        )
-    return sizes
-
-
-def checked_axis(axis: Any) -> int | list[int]:
-    """An axis or a list of axes.
-
-    Raises:
-        ArgumentTypeError: it is neither.
-    """
-    if isinstance(axis, (list, tuple)):
-        return [int(a) for a in axis]
-    if isinstance(axis, int):
-        return axis
-    raise ArgumentTypeError(
-        "Unusable axis.", where="axis", expected="an integer or a list of integers", received=repr(axis)
-    )
-
-
-def _where(layer: Layer) -> str:
-    return f"layer '{layer.name}' ({type(layer).__name__})"
-
-
-def _as(weight: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
-    """A weight in the dtype computed in."""
-    return weight if weight is None or weight.dtype == dtype else weight.to(dtype)
 
 
 def _follow(moving: torch.Tensor, value: torch.Tensor, momentum: float) -> None:
@@ -251,8 +132,13 @@ class BatchNormalization(ScaleAndOffset):
             self.moving_stddev = self._add_statistic("moving_stddev", shape, deviation)
             self.renorm_mean = self._add_statistic("renorm_mean", shape, _fresh(self.moving_mean_initializer))
             self.renorm_stddev = self._add_statistic("renorm_stddev", shape, deviation)
-        self._order, self._inverse = _channels_to_front(axis, len(input_shape))
-        self.input_spec = InputSpec(ndim=len(input_shape), axes={self.axis: shape[0]})
+        # Torch has kernels for channels-last tensors of rank 4 and 5; those of other ranks it is shown as rows.
+        rank = len(input_shape)
+        self._as_rows, self._in_place = axis == rank - 1 and rank not in (2, 4, 5), axis == 1
+        first, *rest = (other for other in range(rank) if other != axis)
+        order = (first, axis, *rest)
+        self._order, self._inverse = order, tuple(order.index(position) for position in range(rank))
+        self.input_spec = InputSpec(ndim=rank, axes={self.axis: shape[0]})
 
     def _add_statistic(self, name: str, shape: tuple[int, ...], initializer: Any) -> Any:
         """State that training moves and gradients do not."""
@@ -262,70 +148,33 @@ class BatchNormalization(ScaleAndOffset):
         self, inputs: torch.Tensor, training: bool | None = None, mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Normalize, scale and offset."""
-        x, gamma, beta = inputs, self.gamma, self.beta
-        if x.dtype in _HALF and not self._mixes():
-            x = x.float()
-        if x.dtype not in _HALF:
-            gamma, beta = _as(gamma, x.dtype), _as(beta, x.dtype)
-        if not training or not self._trainable:
-            y = self._normalize(x, gamma, beta)
-        elif mask is not None or self._communicates() or x.numel() == x.shape[self.axis]:
-            y = self._normalize_by(x, gamma, beta, *self._moments(x, mask))
-        elif self.renorm:
-            y = self._renormalize(x, gamma, beta)
+        x, gamma, beta, mean, variance = inputs, self.gamma, self.beta, self.moving_mean, self.moving_variance
+        if x.dtype is not mean.dtype or x.dtype in HALF:
+            x, gamma, beta, mean, variance = computable(x, gamma, beta, mean, variance, mixes=True)
+        learns = training and self._trainable
+        few = x.numel() <= x.shape[self.axis]
+        if learns and (few or mask is not None or self.renorm or (self.synchronized and self._communicates())):
+            x = x.float() if x.dtype in HALF else x
+            return self._normalize_by(x, gamma, beta, *self._moments(x, mask)).to(self._compute_dtype)
+        as_rows, in_place = self._as_rows, self._in_place
+        view = x.reshape(-1, x.shape[-1]) if as_rows else x if in_place else x.permute(self._order)
+        if learns:
+            # Torch averages the variance over count - 1. Scaled up beforehand and back afterwards, the moving
+            # variance follows the one over count instead.
+            count = x.numel() // x.shape[self.axis]
+            excess, speed = count / (count - 1), 1.0 - self.momentum
+            scaled = variance * excess
+            y = torch.batch_norm(view, gamma, beta, mean, scaled, True, speed, self.epsilon, True)
+            torch.mul(scaled, 1.0 / excess, out=self.moving_variance)
+            if mean.dtype is not self.moving_mean.dtype:
+                self.moving_mean.copy_(mean)
         else:
-            y = self._normalize_batch(x, gamma, beta)
+            y = torch.batch_norm(view, gamma, beta, mean, variance, False, 0.0, self.epsilon, True)
+        if as_rows:
+            y = y.view(x.shape)
+        elif not in_place:
+            y = y.permute(self._inverse)
         return y if y.dtype is self._compute_dtype else y.to(self._compute_dtype)
-
-    def _mixes(self) -> bool:
-        """Whether torch's kernels take half-precision inputs with these weights, computing in float32."""
-        return (
-            self.gamma is not None
-            and self.beta is not None
-            and self.gamma.dtype == self.beta.dtype == self.moving_mean.dtype == torch.float32
-        )
-
-    def _to_torch(self, x: torch.Tensor) -> torch.Tensor:
-        """A view with the channels on axis 1, of a layout that torch has kernels for."""
-        return x.reshape(-1, x.shape[-1]) if self._order is None else x.permute(self._order)
-
-    def _from_torch(self, y: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-        """The view back from `_to_torch`."""
-        return y.view(shape) if self._inverse is None else y.permute(self._inverse)
-
-    def _normalize(self, x: torch.Tensor, gamma: torch.Tensor | None, beta: torch.Tensor | None) -> torch.Tensor:
-        """By the moving statistics."""
-        mean, variance = self.moving_mean, self.moving_variance
-        if x.dtype not in _HALF:
-            mean, variance = _as(mean, x.dtype), _as(variance, x.dtype)
-        y = torch.batch_norm(self._to_torch(x), gamma, beta, mean, variance, False, 0.0, self.epsilon, True)
-        return self._from_torch(y, x.shape)
-
-    def _normalize_batch(self, x: torch.Tensor, gamma: torch.Tensor | None, beta: torch.Tensor | None) -> torch.Tensor:
-        """By the statistics of this batch, in one fused pass that moves the averages too.
-
-        Torch averages the variance over count - 1. Scaled by count / (count - 1) beforehand and back afterwards,
-        the moving variance follows the one over count instead.
-        """
-        view, mean, variance = self._to_torch(x), self.moving_mean, self.moving_variance
-        count = x.numel() // view.shape[1]
-        excess = count / (count - 1)
-        full = torch.float32 if x.dtype in _HALF else x.dtype
-        new_mean, new_variance = mean.to(full), variance.to(full) * excess
-        speed = 1.0 - self.momentum
-        y = torch.batch_norm(view, gamma, beta, new_mean, new_variance, True, speed, self.epsilon, True)
-        if new_mean is not mean:
-            mean.copy_(new_mean)
-        torch.mul(new_variance, 1.0 / excess, out=variance)
-        return self._from_torch(y, x.shape)
-
-    def _renormalize(self, x: torch.Tensor, gamma: torch.Tensor | None, beta: torch.Tensor | None) -> torch.Tensor:
-        """By the statistics of this batch, corrected towards those of batch renormalization."""
-        view = self._to_torch(x)
-        y, mean, inverse = torch.native_batch_norm(view, None, None, None, None, True, 0.0, self.epsilon)
-        gamma, beta = self._renormalized(mean.detach(), inverse.detach().reciprocal(), gamma, beta)
-        shape = (-1, *(1,) * (y.dim() - 2))
-        return self._from_torch(torch.addcmul(beta.view(shape), y, gamma.view(shape)), x.shape)
 
     def _normalize_by(
         self,
@@ -364,7 +213,7 @@ class BatchNormalization(ScaleAndOffset):
             if mask.dim() != x.dim() - 1:
                 raise ShapeError(
                     "The mask does not fit the inputs.",
-                    where=_where(self),
+                    where=where(self),
                     expected=f"{x.dim() - 1} axes, those of the inputs without the last",
                     received=f"a mask of shape {tuple(mask.shape)} for inputs of shape {tuple(x.shape)}",
                 )
@@ -409,18 +258,6 @@ class BatchNormalization(ScaleAndOffset):
         return r, d if beta is None else d + beta
 
 
-def _channels_to_front(axis: int, rank: int) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
-    """The order of axes that puts this one second, and its inverse; None to see a tensor as rows of channels.
-
-    Torch has kernels for channels-last tensors of rank 4 and 5; of other ranks it would copy them.
-    """
-    if axis == rank - 1 and rank not in (2, 4, 5):
-        return None, None
-    first, *rest = (other for other in range(rank) if other != axis)
-    order = (first, axis, *rest)
-    return order, tuple(order.index(position) for position in range(rank))
-
-
 def _checked_clipping(clipping: dict[str, float] | None) -> dict[str, float]:
     """Bounds of the renorm corrections."""
     bounds = dict(clipping or {})
@@ -462,14 +299,6 @@ def _over_axes(layer: Any, x: torch.Tensor, normalize: Any, *weights: torch.Tens
     return normalize(moved, moved.shape[-count:], *weights, layer.epsilon).movedim(target, axes)
 
 
-def _full_precision(x: torch.Tensor, *weights: torch.Tensor | None) -> torch.Tensor:
-    """Half-precision inputs in float32, unless torch's kernel takes them with float32 weights, as on CPUs."""
-    if x.dtype not in _HALF:
-        return x
-    mixes = x.device.type == "cpu" and all(w is not None and w.dtype == torch.float32 for w in weights)
-    return x if mixes else x.float()
-
-
 @builtin("keras.layers")
 class LayerNormalization(ScaleAndOffset):
     """Normalize each sample over its features: mean zero, variance one, then scale and offset.
@@ -504,8 +333,13 @@ class LayerNormalization(ScaleAndOffset):
         gamma_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
-        # An old, misnamed option that files still spell out; it divides by the deviation without centering.
-        self_rms_scaling = bool(kwargs.pop("rms_scaling", False))
+        # Files of Keras still spell this old option out.
+        if kwargs.pop("rms_scaling", False):
+            raise ArgumentError(
+                "rms_scaling=True is an old option that divided by the deviation without centering.",
+                where="rms_scaling",
+                fix="use lamina.layers.RMSNormalization",
+            )
         super().__init__(**kwargs)
         self._keep(
             epsilon,
@@ -519,12 +353,11 @@ class LayerNormalization(ScaleAndOffset):
             gamma_constraint,
         )
         self.axis = checked_axis(axis)
-        self.rms_scaling = self_rms_scaling
         self.autocast = False
 
     def get_config(self) -> dict[str, Any]:
         """The constructor arguments by name."""
-        return {**super().get_config(), "rms_scaling": self.rms_scaling}
+        return {**super().get_config(), "rms_scaling": False}
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create scale and offset for inputs of this shape."""
@@ -534,9 +367,10 @@ class LayerNormalization(ScaleAndOffset):
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         """Normalize, scale and offset."""
-        x = _full_precision(inputs, self.gamma, self.beta)
-        dtype = torch.float32 if x.dtype in _HALF else x.dtype
-        gamma, beta = _as(self.gamma, dtype), _as(self.beta, dtype)
+        x, gamma, beta = inputs, self.gamma, self.beta
+        weight = beta if gamma is None else gamma
+        if x.dtype in HALF or (weight is not None and weight.dtype is not x.dtype):
+            x, gamma, beta = computable(x, gamma, beta, mixes=x.device.type == "cpu")
         y = _over_axes(self, x, F.layer_norm, gamma, beta)
         return y if y.dtype is self._compute_dtype else y.to(self._compute_dtype)
 
@@ -609,7 +443,7 @@ class GroupNormalization(ScaleAndOffset):
         if channels % self.groups:
             raise ShapeError(
                 "The channels do not split evenly into the groups.",
-                where=_where(self),
+                where=where(self),
                 expected=f"a number of channels divisible by groups={self.groups}",
                 received=f"{channels} channels (input of shape {tuple(input_shape)})",
                 fix="choose groups that divides the number of channels",
@@ -619,9 +453,10 @@ class GroupNormalization(ScaleAndOffset):
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         """Normalize, scale and offset."""
-        x = _full_precision(inputs, self.gamma, self.beta)
-        dtype = torch.float32 if x.dtype in _HALF else x.dtype
-        gamma, beta = _as(self.gamma, dtype), _as(self.beta, dtype)
+        x, gamma, beta = inputs, self.gamma, self.beta
+        weight = beta if gamma is None else gamma
+        if x.dtype in HALF or (weight is not None and weight.dtype is not x.dtype):
+            x, gamma, beta = computable(x, gamma, beta, mixes=x.device.type == "cpu")
         # Torch's kernel cannot go backwards with an offset and no scale.
         gamma = torch.ones_like(beta) if gamma is None and beta is not None else gamma
         rank = x.dim()
@@ -669,7 +504,7 @@ class RMSNormalization(Layer):
 
     def call(self, x: torch.Tensor) -> torch.Tensor:
         """Normalize and scale."""
-        dtype = torch.float32 if x.dtype in _HALF else x.dtype
+        dtype = torch.float32 if x.dtype in HALF else x.dtype
         return _over_axes(self, x.to(dtype), F.rms_norm, self.scale.to(dtype)).to(x.dtype)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
@@ -700,9 +535,13 @@ class UnitNormalization(Layer):
         self.axis = checked_axis(axis)
         self.supports_masking = True
 
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Check the shape of the input."""
+        positions(self, self.axis, input_shape)
+
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         """Divide each vector by its length."""
-        length = torch.linalg.vector_norm(inputs, dim=positions(self, self.axis, inputs.shape), keepdim=True)
+        length = torch.linalg.vector_norm(inputs, dim=self.axis, keepdim=True)
         return inputs / length.clamp_min(1e-12)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:

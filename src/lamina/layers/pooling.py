@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -55,37 +56,34 @@ class BasePooling(Layer):
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         """Pool each window."""
-        x = windows.to_torch(inputs, self.rank, self.data_format)
+        rank, window, strides = self.rank, self.pool_size, self.strides
+        last = self.data_format == "channels_last"
+        x = inputs.unsqueeze(1 if last else 2) if rank == 1 else inputs
+        if last:
+            x = x.permute(windows.TO_FIRST[rank])
+        padding, ceil_mode, shortened = (0,) * rank, False, []
+        if self.padding == "same":
+            padding, ceil_mode, shortened = _same_windows(x.shape[-rank:], window, strides)
+        if rank == 1:
+            window, strides, padding = (1, *window), (1, *strides), (0, *padding)
         try:
-            y = self._pool_same(x) if self.padding == "same" else self._pool(x, self.pool_size, self.strides)
+            y = self._pool(x, window, strides, padding, ceil_mode)
         except RuntimeError:
             self.compute_output_shape(tuple(inputs.shape))
             raise
-        return windows.from_torch(y, self.rank, self.data_format)
-
-    def _pool_same(self, x: torch.Tensor) -> torch.Tensor:
-        """Pool with "same" padding and no padded copy of the input.
-
-        Torch pads both sides alike. Where one element more is needed behind, a stride above 1 lets its ceil
-        mode open the last window, and a stride of 1 has the larger padding on both sides and its first window
-        dropped.
-        """
-        amounts = windows.pads("same", x.shape[-self.rank :], self.pool_size, self.strides, (1,) * self.rank)
-        axes = list(zip(amounts, self.strides, strict=True))
-        padding = tuple(behind if stride == 1 else before for (before, behind), stride in axes)
-        y = self._pool(x, self.pool_size, self.strides, padding, not windows.is_symmetric(amounts))
-        for axis, ((before, behind), stride) in enumerate(axes, start=y.dim() - self.rank):
-            if stride == 1 and before < behind:
-                y = y.narrow(axis, 1, y.shape[axis] - 1)
-        return y
+        for axis in shortened:
+            y = y.narrow(axis, 1, y.shape[axis] - 1)
+        if last:
+            y = y.permute(windows.TO_LAST[rank])
+        return y.squeeze(1 if last else 2) if rank == 1 else y
 
     def _pool(
         self,
         x: torch.Tensor,
         window: tuple[int, ...],
         strides: tuple[int, ...],
-        padding: tuple[int, ...] = (),
-        ceil_mode: bool = False,
+        padding: tuple[int, ...],
+        ceil_mode: bool,
     ) -> torch.Tensor:
         """Torch's pooling of channels-first tensors."""
         raise NotImplementedError
@@ -116,13 +114,11 @@ class BaseMaxPooling(BasePooling):
         x: torch.Tensor,
         window: tuple[int, ...],
         strides: tuple[int, ...],
-        padding: tuple[int, ...] = (),
-        ceil_mode: bool = False,
+        padding: tuple[int, ...],
+        ceil_mode: bool,
     ) -> torch.Tensor:
-        if self.rank == 3:
-            return torch.max_pool3d(x, window, strides, padding or 0, 1, ceil_mode)
-        flat_padding = windows.plane(padding, 0) or 0
-        return torch.max_pool2d(x, windows.plane(window, 1), windows.plane(strides, 1), flat_padding, 1, ceil_mode)
+        pool = torch.max_pool3d if self.rank == 3 else torch.max_pool2d
+        return pool(x, window, strides, padding, 1, ceil_mode)
 
 
 class BaseAveragePooling(BasePooling):
@@ -133,15 +129,29 @@ class BaseAveragePooling(BasePooling):
         x: torch.Tensor,
         window: tuple[int, ...],
         strides: tuple[int, ...],
-        padding: tuple[int, ...] = (),
-        ceil_mode: bool = False,
+        padding: tuple[int, ...],
+        ceil_mode: bool,
     ) -> torch.Tensor:
         if self.rank == 3:
-            if self.data_format == "channels_last":
-                return _average_volumes(x, window, strides, padding or (0, 0, 0), ceil_mode)
-            return F.avg_pool3d(x, window, strides, padding or 0, ceil_mode, False)
-        flat_padding = windows.plane(padding, 0) or 0
-        return F.avg_pool2d(x, windows.plane(window, 1), windows.plane(strides, 1), flat_padding, ceil_mode, False)
+            return _average_volumes(x, window, strides, padding, ceil_mode, self.data_format == "channels_last")
+        return F.avg_pool2d(x, window, strides, padding, ceil_mode, False)
+
+
+def _same_windows(
+    lengths: Sequence[int], window: tuple[int, ...], strides: tuple[int, ...]
+) -> tuple[tuple[int, ...], bool, list[int]]:
+    """For "same" padding without a padded copy of the input: torch's padding, ceil mode, and axes to shorten.
+
+    Torch pads both sides alike. Where one element more is needed behind, a stride above 1 lets its ceil mode open
+    the last window; a stride of 1 gets the larger padding on both sides, and its first window is dropped.
+    """
+    rank = len(window)
+    amounts = windows.pads("same", lengths, window, strides, (1,) * rank)
+    uneven = [before < behind for before, behind in amounts]
+    padding = tuple(
+        behind if stride == 1 else before for (before, behind), stride in zip(amounts, strides, strict=True)
+    )
+    return padding, any(uneven), [axis - rank for axis in range(rank) if uneven[axis] and strides[axis] == 1]
 
 
 def _average_volumes(
@@ -150,15 +160,25 @@ def _average_volumes(
     strides: tuple[int, ...],
     padding: tuple[int, ...],
     ceil_mode: bool,
+    last: bool,
 ) -> torch.Tensor:
-    """Mean over planes, then over depth: torch's 3-D kernel copies channels-last inputs, its 2-D one not."""
+    """Mean over planes, then over depth.
+
+    Torch's 3-D kernel copies channels-last inputs and takes no half precision on CPUs; its 2-D one is better at both.
+    """
     batch, channels, depth, height, width = x.shape
-    planes = x.permute(0, 2, 3, 4, 1).reshape(batch * depth, height, width, channels).permute(0, 3, 1, 2)
-    y = F.avg_pool2d(planes, window[1:], strides[1:], padding[1:], ceil_mode, False).permute(0, 2, 3, 1)
-    height, width = y.shape[1:3]
-    columns = y.reshape(batch, depth, height * width, channels).permute(0, 3, 1, 2)
-    y = F.avg_pool2d(columns, (window[0], 1), (strides[0], 1), (padding[0], 0), ceil_mode, False).permute(0, 2, 3, 1)
-    return y.reshape(batch, -1, height, width, channels).permute(0, 4, 1, 2, 3)
+    if last:
+        planes = x.permute(0, 2, 3, 4, 1).reshape(batch * depth, height, width, channels).permute(0, 3, 1, 2)
+    else:
+        planes = x.reshape(batch, channels * depth, height, width)
+    y = F.avg_pool2d(planes, window[1:], strides[1:], padding[1:], ceil_mode, False)
+    height, width = y.shape[2:]
+    if last:
+        columns = y.permute(0, 2, 3, 1).reshape(batch, depth, height * width, channels).permute(0, 3, 1, 2)
+    else:
+        columns = y.reshape(batch, channels, depth, height * width)
+    y = F.avg_pool2d(columns, (window[0], 1), (strides[0], 1), (padding[0], 0), ceil_mode, False)
+    return y.unflatten(3, (height, width))
 
 
 class BaseGlobalPooling(Layer):

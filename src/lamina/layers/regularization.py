@@ -82,20 +82,7 @@ class Dropout(_Noise):
     ) -> None:
         super().__init__(seed, **kwargs)
         self.rate = self._fraction(rate, "rate")
-        self.noise_shape = self._shape_of(noise_shape)
-
-    def _shape_of(self, noise_shape: Any) -> tuple[int | None, ...] | None:
-        if noise_shape is None:
-            return None
-        sizes = tuple(noise_shape) if isinstance(noise_shape, Sequence) else ("",)
-        if all(size is None or (isinstance(size, int) and size > 0) for size in sizes):
-            return sizes  # type: ignore[return-value]
-        raise ArgumentError(
-            "`noise_shape` is no shape.",
-            where=self._where(),
-            expected="positive sizes or None",
-            received=repr(noise_shape),
-        )
+        self.noise_shape = _checked_shape(noise_shape, self._where())
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """The inputs with elements dropped, while training."""
@@ -348,3 +335,15 @@ class ActivityRegularization(Layer):
         config = super().get_config()
         config.pop("activity_regularizer", None)
         return config
+
+
+def _checked_shape(noise_shape: Any, where: str) -> tuple[int | None, ...] | None:
+    """The shape as a tuple, if it is one."""
+    if noise_shape is None:
+        return None
+    sizes = tuple(noise_shape) if isinstance(noise_shape, Sequence) else ("",)
+    if all(size is None or (isinstance(size, int) and size > 0) for size in sizes):
+        return sizes  # type: ignore[return-value]
+    raise ArgumentError(
+        "`noise_shape` is no shape.", where=where, expected="positive sizes or None", received=repr(noise_shape)
+    )

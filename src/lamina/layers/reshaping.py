@@ -269,9 +269,7 @@ class ZeroPadding2D(_ZeroPadding):
 
     rank = 2
 
-    def __init__(
-        self, padding: int | Sequence[Any] = (1, 1), data_format: str | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, padding: int | Sequence[Any] = (1, 1), data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(data_format, **kwargs)
         self.padding = self._set_padding(padding)
 
@@ -567,9 +565,7 @@ class UpSampling3D(_UpSampling):
 
     rank = 3
 
-    def __init__(
-        self, size: int | Sequence[int] = (2, 2, 2), data_format: str | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, size: int | Sequence[int] = (2, 2, 2), data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(size, data_format, **kwargs)
 
 

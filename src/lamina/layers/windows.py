@@ -17,8 +17,9 @@ from lamina.core.errors import ArgumentError, ShapeError
 
 Pads = list[tuple[int, int]]
 
-_TO_FIRST = {1: (0, 3, 1, 2), 2: (0, 3, 1, 2), 3: (0, 4, 1, 2, 3)}
-_TO_LAST = {1: (0, 2, 3, 1), 2: (0, 2, 3, 1), 3: (0, 2, 3, 4, 1)}
+# By rank, the order of axes that puts the channels in front, and back behind.
+TO_FIRST = {1: (0, 3, 1, 2), 2: (0, 3, 1, 2), 3: (0, 4, 1, 2, 3)}
+TO_LAST = {1: (0, 2, 3, 1), 2: (0, 2, 3, 1), 3: (0, 2, 3, 4, 1)}
 _SPATIAL_NAMES = {1: ("steps",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 
 
@@ -164,14 +165,14 @@ def to_torch(x: torch.Tensor, rank: int, data_format: str) -> torch.Tensor:
     last = data_format == "channels_last"
     if rank == 1:
         x = x.unsqueeze(1 if last else 2)
-    return x.permute(_TO_FIRST[rank]) if last else x
+    return x.permute(TO_FIRST[rank]) if last else x
 
 
 def from_torch(y: torch.Tensor, rank: int, data_format: str) -> torch.Tensor:
     """The view back from `to_torch`."""
     last = data_format == "channels_last"
     if last:
-        y = y.permute(_TO_LAST[rank])
+        y = y.permute(TO_LAST[rank])
     return y.squeeze(1 if last else 2) if rank == 1 else y
 
 
@@ -180,11 +181,11 @@ def plane(values: tuple[int, ...], fill: int) -> tuple[int, ...]:
     return (fill, *values) if len(values) == 1 else values
 
 
-def flat(amounts: Pads) -> list[int]:
-    """Paddings as torch's pad takes them: the last axis first."""
-    return [amount for pair in reversed(amounts) for amount in pair]
-
-
-def is_symmetric(amounts: Pads) -> bool:
-    """Whether as much is added in front as behind, which torch's kernels do without a padded copy."""
-    return all(before == behind for before, behind in amounts)
+def torch_padding(
+    mode: str, lengths: Sequence[int], window: Sequence[int], strides: Sequence[int], dilation: Sequence[int]
+) -> tuple[tuple[int, ...], list[int]]:
+    """A convolution's padding: what torch's kernel adds on both sides, and what torch's pad must add before."""
+    amounts = pads(mode, lengths, window, strides, dilation)
+    if all(before == behind for before, behind in amounts):
+        return tuple(before for before, _ in amounts), []
+    return (0,) * len(window), [amount for pair in reversed(amounts) for amount in pair]

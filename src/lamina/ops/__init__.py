@@ -204,10 +204,13 @@ from lamina.ops.math import segment_min as segment_min
 from lamina.ops.math import segment_prod as segment_prod
 from lamina.ops.math import segment_sum as segment_sum
 from lamina.ops.math import stft as stft
+from lamina.ops.nn import average_pool as average_pool
 from lamina.ops.nn import batch_normalization as batch_normalization
 from lamina.ops.nn import binary_crossentropy as binary_crossentropy
 from lamina.ops.nn import categorical_crossentropy as categorical_crossentropy
 from lamina.ops.nn import celu as celu
+from lamina.ops.nn import conv as conv
+from lamina.ops.nn import depthwise_conv as depthwise_conv
 from lamina.ops.nn import elu as elu
 from lamina.ops.nn import gelu as gelu
 from lamina.ops.nn import glu as glu
@@ -220,6 +223,7 @@ from lamina.ops.nn import layer_normalization as layer_normalization
 from lamina.ops.nn import leaky_relu as leaky_relu
 from lamina.ops.nn import log_sigmoid as log_sigmoid
 from lamina.ops.nn import log_softmax as log_softmax
+from lamina.ops.nn import max_pool as max_pool
 from lamina.ops.nn import moments as moments
 from lamina.ops.nn import multi_hot as multi_hot
 from lamina.ops.nn import normalize as normalize
@@ -228,6 +232,7 @@ from lamina.ops.nn import relu as relu
 from lamina.ops.nn import relu6 as relu6
 from lamina.ops.nn import rms_normalization as rms_normalization
 from lamina.ops.nn import selu as selu
+from lamina.ops.nn import separable_conv as separable_conv
 from lamina.ops.nn import sigmoid as sigmoid
 from lamina.ops.nn import silu as silu
 from lamina.ops.nn import soft_shrink as soft_shrink

@@ -105,12 +105,12 @@ def saturate_cast(x: TensorLike, dtype: DType) -> Tensor:
     x, target = as_tensor(x), torch_dtype(dtype)
     low, high = _range(target)
     own_low, own_high = _range(x.dtype)
-    if x.dtype is torch.bool or (own_low >= low and own_high <= high):
-        return x.to(target)
     if x.is_floating_point() and not target.is_floating_point:
         # The greatest integer may lie between two floats: the lower one is safe. The least is a power of two.
         digits, bits = 1 - round(math.log2(torch.finfo(x.dtype).eps)), high.bit_length()
         high = high if bits <= digits else (1 << bits) - (1 << (bits - digits))
+    elif not x.is_floating_point() and (target.is_floating_point or (own_low >= low and own_high <= high)):
+        return x.to(target) if target is not torch.float16 else torch.clamp(x.float(), low, high).to(target)
     return torch.clamp(x, max(low, own_low), min(high, own_high)).to(target)
 
 
@@ -163,7 +163,10 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
             saved = iter(ctx.saved_tensors)
             args = [next(saved) if is_one else other for is_one, other in zip(ctx.is_tensor, ctx.others, strict=True)]
             upstream = grads[0] if len(grads) == 1 else grads
-            found = ctx.gradient(*args, upstream=upstream) if _takes_upstream(ctx.gradient) else ctx.gradient(upstream)
+            if _takes_arguments(ctx.gradient, args):
+                found = ctx.gradient(*args, upstream=upstream)
+            else:
+                found = ctx.gradient(upstream)
             found = list(found) if isinstance(found, (tuple, list)) else [found]
             return tuple(found + [None] * (len(args) - len(found)))
 
@@ -182,9 +185,13 @@ def custom_gradient(f: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def _takes_upstream(gradient: Callable[..., Any]) -> bool:
-    parameters = inspect.signature(gradient).parameters
-    return "upstream" in parameters
+def _takes_arguments(gradient: Callable[..., Any], args: Sequence[Any]) -> bool:
+    """Whether the gradient function is called with the arguments and `upstream`, or with `upstream` alone."""
+    try:
+        inspect.signature(gradient).bind(*args, upstream=None)
+    except TypeError:
+        return False
+    return True
 
 
 def _cond_spec(pred: Any, true_fn: Callable[[], Any], false_fn: Callable[[], Any]) -> Any:

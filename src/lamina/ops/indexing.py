@@ -16,7 +16,7 @@ from lamina.core.dtypes import result_type
 from lamina.core.errors import ArgumentError, ArgumentTypeError, ShapeError
 from lamina.core.scopes import unknown_stand_in
 from lamina.graph import op as graph_op
-from lamina.graph.op import broadcast_shapes, op
+from lamina.graph.op import op
 from lamina.graph.tensor import KerasTensor
 from lamina.ops.operands import (
     Axis,
@@ -27,6 +27,7 @@ from lamina.ops.operands import (
     as_operands,
     as_tensor,
     axis_of,
+    broadcast_in,
     shape_of,
 )
 
@@ -55,7 +56,7 @@ def _where_spec(condition: Any, x1: Any = None, x2: Any = None) -> KerasTensor:
     if x1 is None or x2 is None:
         return _positions(condition)
     parts = [x if isinstance(x, (KerasTensor, bool, int, float)) else as_tensor(x) for x in (condition, x1, x2)]
-    shape = broadcast_shapes(*(tuple(getattr(x, "shape", ())) for x in parts))
+    shape = broadcast_in("op where", *(tuple(getattr(x, "shape", ())) for x in parts))
     return KerasTensor(shape, result_type(*(getattr(x, "dtype", type(x)) for x in parts[1:])))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -10,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lamina.core import config
-from lamina.core.dtypes import result_type, torch_dtype
-from lamina.core.errors import ArgumentError, ArgumentTypeError
+from lamina.core.dtypes import torch_dtype
+from lamina.core.errors import ArgumentError, ArgumentTypeError, ShapeError
 from lamina.core.tensors import convert_to_tensor
+from lamina.graph.op import broadcast_shapes
 
 TensorLike: TypeAlias = Any
 """What every op takes: tensors (symbolic ones too), variables, NumPy arrays, numbers and lists of these."""
@@ -77,33 +76,33 @@ def as_tensors(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
     """Both arguments as tensors; torch's own promotion then gives Keras's dtype."""
     x1, x2 = as_operands(x1, x2)
     if not isinstance(x2, Tensor):
-        return x1, torch.tensor(x2, dtype=_number_dtype(x1, x2), device=x1.device)
+        return x1, torch.tensor(x2, dtype=dtype_of(x1, x2), device=x1.device)
     if not isinstance(x1, Tensor):
-        return torch.tensor(x1, dtype=_number_dtype(x2, x1), device=x2.device), x2
+        return torch.tensor(x1, dtype=dtype_of(x2, x1), device=x2.device), x2
     return x1, x2
 
 
-def _number_dtype(x: Tensor, number: Any) -> torch.dtype:
-    """The dtype of a 0-d tensor for the number that leaves the tensor's dtype as it is."""
-    return torch_dtype(result_type(x.dtype, _kind(number)))
+def dtype_of(*xs: Any, also: Sequence[Any] = ()) -> torch.dtype:
+    """The dtype Keras's lattice gives tensors, numbers and the kinds of `also` (dtypes, or Python's int or float).
 
-
-def _kind(x: Any) -> Any:
-    """What an argument stands for in `result_type`: a dtype, or Python's int or float for plain numbers."""
-    if isinstance(x, Tensor):
-        return x.dtype
-    if isinstance(x, bool):
-        return bool
-    if isinstance(x, (int, torch.SymInt, np.integer)):
-        return int
-    if isinstance(x, (float, torch.SymFloat, np.floating)):
-        return float
-    return torch.complex64 if isinstance(x, complex) else None
-
-
-def dtype_of(*xs: Any, also: Any = ()) -> torch.dtype:
-    """The dtype Keras's lattice gives the arguments (tensors or numbers) together with those of `also`."""
-    return torch_dtype(result_type(*map(_kind, xs), *also))
+    Torch's promotion is the same for tensors; numbers give way to them.
+    """
+    dtype = torch.bool
+    weak = 0
+    for x in (*xs, *also):
+        if isinstance(x, Tensor):
+            dtype = torch.promote_types(dtype, x.dtype)
+        elif isinstance(x, torch.dtype):
+            dtype = torch.promote_types(dtype, x)
+        elif x is float or isinstance(x, (float, torch.SymFloat)):
+            weak = 2
+        elif x is int or (isinstance(x, (int, torch.SymInt)) and not isinstance(x, bool)):
+            weak = max(weak, 1)
+        elif isinstance(x, complex):
+            dtype = torch.promote_types(dtype, torch.complex64)
+    if weak == 2 and not (dtype.is_floating_point or dtype.is_complex):
+        return torch_dtype(None)
+    return torch.int32 if weak and dtype is torch.bool else dtype
 
 
 def as_common(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
@@ -135,12 +134,14 @@ def all_common(xs: Sequence[Any], *also: Any) -> list[Tensor]:
 
 def all_tensors(xs: Any) -> list[Tensor]:
     """Every element of a sequence (or row of a tensor) as a tensor, all of the dtype of their promotion."""
-    tensors = [as_tensor(x) for x in xs]
+    tensors = [x if isinstance(x, Tensor) else convert_to_tensor(x) for x in xs]
     if not tensors:
         raise ArgumentError("At least one tensor is needed.", expected="a sequence of tensors", received=xs)
-    if any(x.dtype is not tensors[0].dtype for x in tensors[1:]):
-        dtype = dtype_of(*tensors)
-        return [x.to(dtype) for x in tensors]
+    dtype = tensors[0].dtype
+    for x in tensors:
+        if x.dtype is not dtype:
+            dtype = dtype_of(*tensors)
+            return [x.to(dtype) for x in tensors]
     return tensors
 
 
@@ -190,12 +191,14 @@ def indices_of(indices_or_sections: Any) -> int | list[int]:
     return [int(index) for index in indices_or_sections]
 
 
-@functools.cache
 def small_int_sum_dtype(dtype: torch.dtype) -> torch.dtype:
     """The dtype in which Keras adds up: int32 for booleans and short integers, otherwise the dtype itself."""
     return torch.int32 if dtype in (torch.bool, torch.uint8, torch.int8, torch.int16) else dtype
 
 
-def default_float() -> torch.dtype:
-    """floatx as torch's dtype."""
-    return torch_dtype(config.floatx())
+def broadcast_in(where: str, *shapes: tuple[Any, ...]) -> tuple[Any, ...]:
+    """`broadcast_shapes`, whose error names the op."""
+    try:
+        return broadcast_shapes(*shapes)
+    except ShapeError as error:
+        raise ShapeError(error.what, where=where, received=error.received) from None

@@ -13,9 +13,18 @@ from torch import Tensor
 
 from lamina.core.dtypes import result_type
 from lamina.core.errors import ShapeError
-from lamina.graph.op import broadcast_shapes, op
+from lamina.graph.op import op
 from lamina.graph.tensor import KerasTensor
-from lamina.ops.operands import TensorLike, all_common, as_common, as_tensor, as_tensors, axis_of, small_int_sum_dtype
+from lamina.ops.operands import (
+    TensorLike,
+    all_common,
+    as_common,
+    as_tensor,
+    as_tensors,
+    axis_of,
+    broadcast_in,
+    small_int_sum_dtype,
+)
 
 
 def _spec(where: str, first: Any, second: Any, pairs: Sequence[tuple[int, int]], shape: Sequence[Any]) -> KerasTensor:
@@ -48,7 +57,7 @@ def _matmul_spec(x1: Any, x2: Any) -> KerasTensor:
         raise ShapeError("Numbers are no matrices.", where="op matmul", received=f"shapes {x1.shape} and {x2.shape}")
     rows = x1.shape[-2:-1]
     columns = x2.shape[-1:] if len(x2.shape) > 1 else ()
-    batch = broadcast_shapes(tuple(x1.shape[:-2]), tuple(x2.shape[:-2]))
+    batch = broadcast_in("op matmul", tuple(x1.shape[:-2]), tuple(x2.shape[:-2]))
     return _spec("matmul", x1, x2, [(-1, -2 if len(x2.shape) > 1 else -1)], (*batch, *rows, *columns))
 
 
@@ -98,8 +107,9 @@ def _einsum_spec(subscripts: str, *operands: Any, **kwargs: Any) -> KerasTensor:
         once = sorted(letter for letter in sizes if inputs.count(letter) == 1)
         output = ("..." if "..." in inputs else "") + "".join(once)
     before, _, after = output.partition("...")
-    middle = broadcast_shapes(*middles) if "..." in output else ()
-    known = {letter: broadcast_shapes(*((size,) for size in found))[0] for letter, found in sizes.items()}
+    where = f"op einsum, {subscripts!r} of {', '.join(str(tuple(x.shape)) for x in factors)}"
+    middle = broadcast_in(where, *middles) if "..." in output else ()
+    known = {letter: broadcast_in(where, *((size,) for size in found))[0] for letter, found in sizes.items()}
     return KerasTensor((*(known[a] for a in before), *middle, *(known[a] for a in after)), _product_dtype(*factors))
 
 

@@ -102,7 +102,10 @@ def amax(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
         >>> amax([[1, 4], [3, 2]], axis=1)
         tensor([4, 3], dtype=torch.int32)
     """
-    x = as_tensor(x)
+    return _amax(as_tensor(x), axis, keepdims)
+
+
+def _amax(x: Tensor, axis: Axes, keepdims: bool) -> Tensor:
     return x if axis == () or axis == [] else torch.amax(x, () if axis is None else axes_of(axis), keepdims)
 
 
@@ -119,7 +122,10 @@ def amin(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
         >>> amin([[1, 4], [3, 2]], axis=1)
         tensor([1, 2], dtype=torch.int32)
     """
-    x = as_tensor(x)
+    return _amin(as_tensor(x), axis, keepdims)
+
+
+def _amin(x: Tensor, axis: Axes, keepdims: bool) -> Tensor:
     return x if axis == () or axis == [] else torch.amin(x, () if axis is None else axes_of(axis), keepdims)
 
 
@@ -141,9 +147,9 @@ def max(x: TensorLike, axis: Axes = None, keepdims: bool = False, initial: Any =
         tensor([4, 3], dtype=torch.int32)
     """
     x = as_tensor(x)
-    if 0 in x.shape:
+    if x.numel() == 0:
         return _of_nothing(x, axis, keepdims, initial, "max")
-    result = amax(x, axis, keepdims)
+    result = _amax(x, axis, keepdims)
     return result if initial is None else torch.maximum(result, as_tensors(result, initial)[1].to(result.dtype))
 
 
@@ -165,9 +171,9 @@ def min(x: TensorLike, axis: Axes = None, keepdims: bool = False, initial: Any =
         tensor([1, 2], dtype=torch.int32)
     """
     x = as_tensor(x)
-    if 0 in x.shape:
+    if x.numel() == 0:
         return _of_nothing(x, axis, keepdims, initial, "min")
-    result = amin(x, axis, keepdims)
+    result = _amin(x, axis, keepdims)
     return result if initial is None else torch.minimum(result, as_tensors(result, initial)[1].to(result.dtype))
 
 
@@ -298,7 +304,7 @@ def ptp(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
         tensor(4.)
     """
     x = as_tensor(x)
-    return amax(x, axis, keepdims) - amin(x, axis, keepdims)
+    return _amax(x, axis, keepdims) - _amin(x, axis, keepdims)
 
 
 @op
@@ -468,7 +474,7 @@ def nanmax(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
         >>> nanmax([1.0, float("nan"), 3.0])
         tensor(3.)
     """
-    return _nan_extreme(x, axis, keepdims, -torch.inf, amax)
+    return _nan_extreme(x, axis, keepdims, -torch.inf, _amax)
 
 
 @op
@@ -479,7 +485,7 @@ def nanmin(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
         >>> nanmin([1.0, float("nan"), 3.0])
         tensor(1.)
     """
-    return _nan_extreme(x, axis, keepdims, torch.inf, amin)
+    return _nan_extreme(x, axis, keepdims, torch.inf, _amin)
 
 
 def _nan_extreme(x: TensorLike, axis: Axes, keepdims: bool, worst: float, extreme: Any) -> Tensor:

@@ -51,7 +51,7 @@ def reshape(x: TensorLike, newshape: Shape) -> Tensor:
                 [3, 4]], dtype=torch.int32)
     """
     x = as_tensor(x)
-    sizes: Any = shape_of(newshape)
+    sizes: Any = newshape if type(newshape) is tuple else shape_of(newshape)
     if None in sizes:
         sizes = tuple(x.shape[i] if size is None and i < x.ndim else size for i, size in enumerate(sizes))
     try:

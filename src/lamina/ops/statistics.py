@@ -309,7 +309,7 @@ def correlate(x1: TensorLike, x2: TensorLike, mode: str = "valid") -> Tensor:
         return x1.new_empty(unknown_stand_in() or 0)
     full = torch.nn.functional.conv1d(x1[None, None], x2.conj()[None, None], padding=m - 1)[0, 0]
     size = {"full": n + m - 1, "same": max(n, m), "valid": max(n, m) - min(n, m) + 1}[mode]
-    start = {"full": 0, "same": (min(n, m) - 1) // 2, "valid": min(n, m) - 1}[mode]
+    start = {"full": 0, "same": (m - 1) // 2 if n >= m else n // 2, "valid": min(n, m) - 1}[mode]
     return full[start : start + size]
 
 

@@ -22,6 +22,7 @@ VARS = "vars"
 MAX_OBJECTS = 1_000_000
 MAX_DEPTH = 64
 MAX_RANK = 32
+MAX_ATTRIBUTE_BYTES = 16 << 20
 # Compressed datasets may grow this much; contiguous ones hold exactly what they declare.
 MAX_EXPANSION, EXPANSION_FLOOR = 1000, 16 << 20
 _FILTERS = frozenset({1, 2, 3, 32000})  # deflate, shuffle, fletcher32, lzf: all inside the library
@@ -145,7 +146,7 @@ class WeightsReader:
         for part in names:
             if part not in holder.attrs:
                 break
-            if holder.attrs.get_id(part).get_storage_size() > 64 << 20:
+            if _attribute_bytes(holder, part) > MAX_ATTRIBUTE_BYTES:
                 raise self._refusal("An attribute is too long.", f"{path}@{part}")
             value = np.asarray(holder.attrs[part]).ravel().tolist()
             words += [word.decode("utf-8") if isinstance(word, bytes) else str(word) for word in value]
@@ -214,8 +215,9 @@ class WeightsReader:
 
     def _dtype(self, dataset: Any, path: str) -> str:
         if dataset.dtype == _BFLOAT16:
-            names = dataset.attrs
-            if "dtype" in names and names.get_id("dtype").get_storage_size() <= 64 and names["dtype"] == "bfloat16":
+            attributes = dataset.attrs
+            small = "dtype" in attributes and _attribute_bytes(dataset, "dtype") <= MAX_ATTRIBUTE_BYTES
+            if small and attributes["dtype"] == "bfloat16":
                 return "bfloat16"
         if dataset.dtype.kind not in _KINDS or dataset.dtype.hasobject or dataset.dtype.subdtype is not None:
             raise self._refusal("It holds something other than numbers.", f"{path}: {dataset.dtype}")
@@ -287,6 +289,12 @@ class Slots(MutableMapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self.group) if self._group is not None else 0
+
+
+def _attribute_bytes(holder: Any, name: str) -> int:
+    """The size that an attribute declares."""
+    attribute = holder.attrs.get_id(name)
+    return math.prod(attribute.shape) * attribute.dtype.itemsize
 
 
 def _join(path: str, name: str) -> str:

@@ -14,7 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lamina.core.errors import ArgumentError, FileError, say_once
+from torch import nn
+
+from lamina.core.errors import ArgumentError, FileError, LaminaError, say_once
 from lamina.core.serialization import deserialize_keras_object, serialize_keras_object
 from lamina.saving.archive import (
     ASSETS,
@@ -123,12 +125,30 @@ def load_model(
         config = parse_json(archive.text(CONFIG), f"{_label(filepath)}: {CONFIG}")
         if not compile:
             config["compile_config"] = None
-        model = deserialize_keras_object(config, custom_objects, safe_mode=safe_mode)
+        model = _revived(config, custom_objects, _label(filepath))
         with contextlib.ExitStack() as stack:
             assets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lamina-")))
             archive.extract_assets(assets)
             reader = open_weights(archive, _label(filepath), stack)
             load_state(model, reader, assets)
+    return model
+
+
+def _revived(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None, label: str) -> Any:
+    """The model a config describes. A config that is none ends in our error, whatever it makes of constructors."""
+    try:
+        model = deserialize_keras_object(config, custom_objects)
+    except LaminaError:
+        raise
+    except (AttributeError, IndexError, KeyError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        raise FileError(
+            "The model cannot be made from its config.",
+            where=f"{label}: {CONFIG}",
+            received=f"{type(error).__name__}: {error}",
+            fix="check that get_config() and from_config() of your own classes go together",
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise FileError("The file does not hold a model.", where=f"{label}: {CONFIG}", received=type(model).__name__)
     return model
 
 

@@ -34,12 +34,9 @@ def save_shards(model: Any, path: Path, max_shard_size: float, skip: Iterable[An
     Raises:
         ArgumentError: one variable alone is larger than a shard.
     """
-    target = ShardedWriter(path, float(max_shard_size) * 1024**3)
-    with contextlib.closing(target):
+    with ShardedWriter(path, float(max_shard_size) * 1024**3) as target:
         save_state(model, target, skip=skip)
-    table = {"metadata": {"total_size": target.total}, "weight_map": target.weight_map}
-    with replacing(path) as file:
-        file.write(json.dumps(table, indent=4).encode())
+        target.finish()
 
 
 class ShardedWriter:
@@ -55,21 +52,31 @@ class ShardedWriter:
         self.total = self.size = 0
         self.weight_map: dict[str, str | list[str]] = {}
         self.count = 0
-        self._open = contextlib.ExitStack()
+        self._files = contextlib.ExitStack()
         self._next()
 
+    def __enter__(self) -> ShardedWriter:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self.writer.__exit__(*exception)
+        self._files.__exit__(*exception)
+
     def _next(self) -> None:
-        self._open.close()
+        if self.count:
+            self.writer.__exit__()
         base = self.path.name.removesuffix(".json").removesuffix(".weights")
         self.name = f"{base}_{self.count:05}.weights.h5"
         self.count += 1
         self.size = 0
-        file = self._open.enter_context(replacing(self.path.with_name(self.name)))
-        self.writer = self._open.enter_context(WeightsWriter(file))
+        # The files take their places together, when all of them are complete.
+        self.writer = WeightsWriter(self._files.enter_context(replacing(self.path.with_name(self.name))))
 
-    def close(self) -> None:
-        """Finish the present file."""
-        self._open.close()
+    def finish(self) -> None:
+        """Write the table."""
+        table = {"metadata": {"total_size": self.total}, "weight_map": self.weight_map}
+        file = self._files.enter_context(replacing(self.path))
+        file.write(json.dumps(table, indent=4).encode())
 
     def slots(self, path: str, name: str | None) -> MutableMapping[str, Any]:
         """Where the variables of one part of the model go."""

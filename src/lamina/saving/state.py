@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 
 from lamina.core.dtypes import standardize_dtype
 from lamina.core.errors import FileError, LaminaError
+from lamina.optimizers.base import Optimizer
 from lamina.saving.hdf5 import VARS, Entries
 from lamina.saving.walk import is_container, is_part, is_plain_module, items_of, parts_of
 
@@ -104,6 +106,11 @@ class Match:
     problem: str | None = None
     partial: bool = False
 
+    @property
+    def is_optimizer(self) -> bool:
+        """Whether the part is an optimizer."""
+        return isinstance(self.part, Optimizer)
+
 
 def load_state(
     model: Any,
@@ -111,6 +118,7 @@ def load_state(
     assets: Path | None = None,
     skip_mismatch: bool = False,
     skip: Iterable[Any] = (),
+    other_optimizer: bool = False,
 ) -> None:
     """Give a model and all its parts the values in a file.
 
@@ -120,17 +128,22 @@ def load_state(
         assets: the folder of files that layers keep.
         skip_mismatch: leave parts that do not fit as they are, with a warning, instead of raising.
         skip: parts to leave out.
+        other_optimizer: whether an optimizer that does not fit keeps its own state, with a warning.
 
     Raises:
         FileError: an entry is missing, is left over, or has another shape or dtype. The model is then
             unchanged.
     """
-    plan = _Plan(source)
-    plan.visit(model, "", {id(part) for part in skip})
-    problems = [match.problem for match in plan.matches.values() if match.problem]
-    problems += plan.left_over()
+    plan = _Plan(source, skip)
+    plan.visit(model, "")
+    problems = plan.problems(False) + plan.left_over()
+    optional = plan.problems(True)
+    if not other_optimizer:
+        problems += optional
     if problems and not skip_mismatch:
         raise _mismatch(problems, source.label)
+    if optional and other_optimizer:
+        warnings.warn(f"The optimizer keeps its own state. {optional[0]}", stacklevel=4)
     for match in plan.matches.values():
         if match.problem is None:
             try:
@@ -146,36 +159,41 @@ def load_state(
 class _Plan:
     """What to load where. A part with several paths takes the first that has what it needs."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, skip: Iterable[Any]) -> None:
         self.source = source
         self.matches: dict[int, Match] = {}
-        self.tries: dict[int, int] = {}
+        self.done: set[int] = set()
+        self.tries: Counter[int] = Counter()
+        self.skip = {id(part) for part in skip}
+        self.skipped: list[str] = []
 
-    def visit(self, part: Any, path: str, active: set[int], owner: Any = None) -> bool:
+    def visit(self, part: Any, path: str, active: frozenset[int] = frozenset(), owner: Any = None) -> bool:
         """Match a part and those below it; whether all of them found what they need."""
-        found = self.matches.get(id(part))
-        if id(part) in active or (found is not None and found.problem is None and self.tries.get(id(part)) == 0):
+        key = id(part)
+        if key in self.skip:
+            self.skipped.append(path)
+        if key in active or key in self.done or key in self.skip:
             return True
-        self.tries[id(part)] = tries = self.tries.get(id(part), 0) + 1
-        if tries > _RETRIES:
+        self.tries[key] += 1
+        if self.tries[key] > _RETRIES:
             return False
-        if found is None or found.problem is not None:
+        known = self.matches.get(key)
+        if known is None or known.problem is not None:
             match = _matched(part, path, self.source.entries(path), owner)
-            if found is None or match.problem is None:
-                self.matches[id(part)] = match
-        fits = self.matches[id(part)].problem is None
-        active = active | {id(part)}
+            if known is None or match.problem is None:
+                self.matches[key] = match
+        fits = self.matches[key].problem is None
         for name, value in parts_of(part):
             inner = f"{path}/{name}" if path else name
             if is_part(value):
-                fits &= self.visit(value, inner, active, part)
+                fits &= self.visit(value, inner, active | {key}, part)
             else:
-                fits &= self._visit_container(value, inner, active, set(), part)
+                fits &= self._visit_container(value, inner, active | {key}, set(), part)
         if fits:
-            self.tries[id(part)] = 0
+            self.done.update(id(module) for module in part.modules()) if is_plain_module(part) else self.done.add(key)
         return fits
 
-    def _visit_container(self, container: Any, path: str, active: set[int], seen: set[int], owner: Any) -> bool:
+    def _visit_container(self, container: Any, path: str, active: frozenset[int], seen: set[int], owner: Any) -> bool:
         if id(container) in seen:
             return True
         seen.add(id(container))
@@ -187,10 +205,22 @@ class _Plan:
                 fits &= self.visit(value, inner, active, owner)
         return fits
 
+    def problems(self, of_optimizers: bool) -> list[str]:
+        """What does not fit, for the optimizers or for all else."""
+        return [m.problem for m in self.matches.values() if m.problem and m.is_optimizer is of_optimizers]
+
     def left_over(self) -> list[str]:
         """What the file has and the model does not; an optimizer's state may be left alone."""
         used = {match.path for match in self.matches.values()}
-        extra = [path for path in self.source.paths() if path not in used and path.split("/")[0] != "optimizer"]
+        below = tuple(f"{path}/" for path in self.skipped)
+        extra = [
+            path
+            for path in self.source.paths()
+            if path not in used
+            and path not in self.skipped
+            and not path.startswith(below)
+            and path.split("/")[0] != "optimizer"
+        ]
         return [f"{path}/{VARS}: the model has no such part" for path in sorted(extra)]
 
 
@@ -199,7 +229,7 @@ def _matched(part: Any, path: str, entries: Entries, owner: Any) -> Match:
     match = Match(part, path, entries)
     if not hasattr(part, "load_own_variables") and not is_plain_module(part):
         return match
-    if hasattr(part, "exclude_from_weight_decay"):
+    if match.is_optimizer:
         _prepare_optimizer(match, owner)
     expected = expected_variables(part)
     if expected is None:
@@ -233,8 +263,10 @@ def _prepare_optimizer(match: Match, owner: Any) -> None:
 
 def expected_variables(part: Any) -> dict[str, Any] | None:
     """What a part would save, by key; None where that cannot be known beforehand."""
-    if not hasattr(part, "save_own_variables"):
+    if is_plain_module(part):
         return dict(part.state_dict())
+    if not hasattr(part, "save_own_variables"):
+        return {}
     method = getattr(type(part), "load_own_variables", None)
     if method is None or not is_ours_function(method):
         return None

@@ -21,6 +21,8 @@ from lamina.layers.base import Layer
 from lamina.layers.tracking import Holder
 
 _GRAPH_MODELS = frozenset({"Sequential", "Functional"})
+# What a graph model keeps for itself; its layers are named already.
+_OF_THE_GRAPH = frozenset({"_functional", "_input_layer", "_operations", "operations"})
 _CONTAINERS = (list, tuple, dict, nn.ModuleList, nn.ModuleDict)
 
 
@@ -36,6 +38,7 @@ def parts_of(part: Any) -> Iterator[tuple[str, Any]]:
     own_modules = getattr(part, "_modules", {})
     skipped = _base_names(isinstance(part, Layer)) - own_modules.keys()
     if is_graph_model(part):
+        skipped |= _OF_THE_GRAPH
         yield "layers", part.layers
     for name in sorted(dir(part), key=lambda name: (name.startswith("_"), name)):
         if name.startswith("__") or name in skipped:

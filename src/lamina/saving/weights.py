@@ -15,7 +15,7 @@ from lamina.saving.hdf5 import WeightsReader, WeightsWriter
 from lamina.saving.legacy import load_legacy_weights
 from lamina.saving.models import open_weights
 from lamina.saving.shards import ShardedReader, save_shards
-from lamina.saving.state import load_state, save_state
+from lamina.saving.state import Source, load_state, save_state
 
 
 def save_weights(
@@ -122,15 +122,19 @@ def load_weights(model: Any, filepath: Any, skip_mismatch: bool = False, **kwarg
     with contextlib.ExitStack() as stack:
         if whole:
             archive = stack.enter_context(open_archive(path))
-            load_state(model, open_weights(archive, str(path), stack), skip_mismatch=skip_mismatch)
+            _load(model, open_weights(archive, str(path), stack), skip_mismatch)
         elif sharded:
-            load_state(model, ShardedReader(path, stack), skip_mismatch=skip_mismatch, skip=skip)
+            _load(model, ShardedReader(path, stack), skip_mismatch, skip)
         else:
             reader = stack.enter_context(WeightsReader(stack.enter_context(open_file(path)), str(path)))
             if legacy and (reader.has("model_weights") or reader.has_attribute("", "layer_names")):
                 load_legacy_weights(model, reader, bool(by_name), skip_mismatch)
             else:
-                load_state(model, reader, skip_mismatch=skip_mismatch, skip=skip)
+                _load(model, reader, skip_mismatch, skip)
+
+
+def _load(model: Any, source: Source, skip_mismatch: bool, skip: Iterable[Any] = ()) -> None:
+    load_state(model, source, skip_mismatch=skip_mismatch, skip=skip, other_optimizer=True)
 
 
 def _skipped(kwargs: dict[str, Any], where: str) -> list[Any]:

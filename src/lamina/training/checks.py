@@ -87,7 +87,9 @@ def _fits(shape: Shape, expected: Shape) -> bool:
         shape = (*shape, 1)
     elif len(shape) == len(expected) + 1 and shape[-1] == 1:
         shape = shape[:-1]
-    return len(shape) == len(expected) and all(e is None or s == e for s, e in zip(shape[1:], expected[1:], strict=True))
+    return len(shape) == len(expected) and all(
+        e is None or s == e for s, e in zip(shape[1:], expected[1:], strict=True)
+    )
 
 
 def _batch_shape(shape: Shape) -> str:

@@ -41,9 +41,14 @@ class Compiled:
         plain, weighted = given["metrics"], given["weighted_metrics"]
         self.metrics = CompiledMetrics(plain, weighted, output_names) if plain or weighted else None
         self.loss_tracker = metrics.Mean(name="loss")
+        # The kind of batch that has been compared with the model, and the outputs it makes.
+        self.seen: Any = None
+        self.seen_outputs: Any = None
         steps = given["steps_per_execution"]
         if not isinstance(steps, int) or steps < 1:
-            raise ArgumentError("steps_per_execution must be a positive integer.", where="compile", received=repr(steps))
+            raise ArgumentError(
+                "steps_per_execution must be a positive integer.", where="compile", received=repr(steps)
+            )
         self.steps_per_execution = steps
         self.run_eagerly = bool(given["run_eagerly"])
         # Training runs eagerly, so "auto" means no compilation; True is kept as the user's wish.

@@ -37,6 +37,7 @@ class TorchLoss:
         self.name = to_snake_case(getattr(loss, "__name__", type(loss).__name__))
 
     def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+        """The loss of a batch."""
         if _wants_classes(self.loss) and not y_true.is_floating_point():
             if y_true.ndim == y_pred.ndim and y_true.shape[-1] == 1:
                 y_true = y_true.squeeze(-1)
@@ -54,7 +55,7 @@ class TorchLoss:
     def _values(self, y_pred: Tensor, y_true: Tensor) -> Tensor:
         if isinstance(self.loss, nn.Module) and hasattr(self.loss, "reduction"):
             each = copy.copy(self.loss)
-            each.reduction = "none"
+            each.reduction = "none"  # type: ignore[assignment]
             return each(y_pred, y_true)
         if not isinstance(self.loss, nn.Module):
             return self.loss(y_pred, y_true, reduction="none")
@@ -67,7 +68,14 @@ class TorchLoss:
 
 def _wants_classes(loss: Any) -> bool:
     name = getattr(loss, "__name__", type(loss).__name__)
-    return name in ("CrossEntropyLoss", "NLLLoss", "MultiMarginLoss", "cross_entropy", "nll_loss", "multi_margin_loss")
+    return name in (
+        "CrossEntropyLoss",
+        "NLLLoss",
+        "MultiMarginLoss",
+        "cross_entropy",
+        "nll_loss",
+        "multi_margin_loss",
+    )
 
 
 class TorchMetric:

@@ -189,7 +189,8 @@ def _results(model: Any, returned: Mapping[str, Any] | None) -> Mapping[str, Any
     if isinstance(returned, Mapping):
         return returned
     warnings.warn(
-        f"A step returned a {type(returned).__name__}, not a dict of results, which is left aside.", stacklevel=2
+        f"A step returned a {type(returned).__name__}, not a dict of results, which is left aside.",
+        stacklevel=2,
     )
     return running
 

@@ -128,6 +128,7 @@ class CompiledLoss:
         return [metrics.Mean(name=name) for name in names]
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor | None:
+        """The weighted sum of the losses of a batch; None where no output has one."""
         if self._only is not None and isinstance(y_true, Tensor):
             loss, weight = self._only
             if isinstance(sample_weight, (list, tuple)):
@@ -147,7 +148,9 @@ class CompiledLoss:
         for position, (index, loss, weight) in enumerate(self.entries):
             if targets[index] is None and not tree.is_nested(y_true):
                 raise DataError(
-                    "There is a loss, but no target for it.", where="y", fix="pass y, or let the data yield (x, y)"
+                    "There is a loss, but no target for it.",
+                    where="y",
+                    fix="pass y, or let the data yield (x, y)",
                 )
             value = loss(targets[index], predictions[index], weights[index])
             if self.trackers:
@@ -155,6 +158,9 @@ class CompiledLoss:
             value = value if weight is None else value * weight
             total = value if total is None else total + value
         return total
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_pickers": {}}
 
     def lay_out(self, part: Any, what: str) -> Sequence[Any]:
         """Targets or weights of samples, one for each output."""

@@ -107,7 +107,9 @@ class CompiledMetrics:
                 for identifier in given:
                     metric = resolve_metric(identifier, targets[index], predictions[index])
                     output = outputs.names[index] if outputs.count > 1 else None
-                    entries.append((index, metric, with_weights, _result_name(metric.name, output, with_weights, taken)))
+                    entries.append(
+                        (index, metric, with_weights, _result_name(metric.name, output, with_weights, taken))
+                    )
         self.entries = entries
         self._single = [(metric, weighted) for _, metric, weighted, _ in entries] if outputs.count == 1 else None
         self._pickers = {}
@@ -149,6 +151,9 @@ class CompiledMetrics:
             used = sorted({entry[0] for entry in self.entries})
             self._pickers[key] = self.outputs.picker(part, used, what)
         return self._pickers[key](part)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_pickers": {}}
 
     def reset_state(self) -> None:
         """Begin anew."""

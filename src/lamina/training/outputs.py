@@ -35,8 +35,7 @@ class Outputs:
         else:
             self.names = [None] * self.count
         if not self.is_flat:
-            stems = [path[:-1] if isinstance(path[-1], int) and n else path for (path, _), n in zip(paths, self.names)]
-            self.names = ["/".join(map(str, (*s, *([n] if n else [])))) for s, n in zip(stems, self.names)]
+            self.names = [_path_name(path, name) for (path, _), name in zip(paths, self.names, strict=True)]
         self.known = [name for name in self.names if name is not None]
 
     def pick(self, y_pred: Any) -> Sequence[Any]:
@@ -45,7 +44,7 @@ class Outputs:
             return (y_pred,)
         if isinstance(y_pred, Mapping) and self.is_flat:
             return [y_pred[key] for key in self.keys]
-        return y_pred if self.is_flat else tree.flatten(y_pred)
+        return list(y_pred) if self.is_flat else tree.flatten(y_pred)
 
     def lay_out(self, given: Any, what: str) -> list[Any]:
         """One entry for each output, None where nothing is given, from a list, a dict by names, or a single value.
@@ -135,7 +134,7 @@ class Outputs:
     def _named_picker(self, y: Mapping[Any, Any], used: Sequence[int], what: str) -> Pick:
         if self.count == 1 and len(y) == 1:
             return lambda y: tuple(y.values())
-        if not self.is_flat:
+        if not self.is_flat and not self.is_single:
             return tree.flatten
         keys: list[Any] = self.keys if self.by_key else list(self.names)
         for name in y:
@@ -148,7 +147,9 @@ class Outputs:
         missing = [keys[index] for index in used if keys[index] not in y]
         if missing and what == "y":
             raise DataError(
-                f"{what} lacks the target of an output.", expected=", ".join(self.known), received=", ".join(map(str, y))
+                f"{what} lacks the target of an output.",
+                expected=", ".join(self.known),
+                received=", ".join(map(str, y)),
             )
         if len(y) == len(keys) > 1:
             return operator.itemgetter(*keys)
@@ -157,3 +158,10 @@ class Outputs:
 
 def _identity(y: Any) -> Any:
     return y
+
+
+def _path_name(path: tuple[Any, ...], name: str | None) -> str:
+    """The name of an output deep in a structure: the way to it, with the output's own name for a last index."""
+    if name and path and isinstance(path[-1], int):
+        path = (*path[:-1], name)
+    return "/".join(map(str, path))

@@ -61,8 +61,10 @@ class Penalties:
 
     @classmethod
     def of(cls, model: torch.nn.Module) -> Penalties:
-        """Those of a model, as it is now."""
+        """Those of a model, as it is now; what layers added in earlier calls is dropped."""
         layers = [module for module in model.modules() if isinstance(module, Layer)]
+        for layer in layers:
+            layer._call_losses.clear()
         weights = [
             (layer, key, spec.regularizer)
             for layer in layers

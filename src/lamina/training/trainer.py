@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,28 +13,36 @@ from lamina.callbacks.callback_list import CallbackList
 from lamina.callbacks.history import History
 from lamina.callbacks.logs import to_numbers
 from lamina.core import tree
+from lamina.core.capture import is_ours
 from lamina.core.errors import ArgumentError, DataError, StateError
 from lamina.core.serialization import deserialize_keras_object
 from lamina.core.tensors import convert_to_numpy
-from lamina.data.arrays import as_tensors, check_batch_size, check_lengths, split_validation
+from lamina.data.arrays import ArraySource, as_tensors, check_batch_size, check_lengths, split_validation
 from lamina.data.feed import Feed
 from lamina.data.selection import source_of
 from lamina.data.source import add_class_weight, pack_x_y_sample_weight, to_device, unpack_x_y_sample_weight
+from lamina.layers.base import Layer
 from lamina.metrics import Metric
 from lamina.training import loop
 from lamina.training.compile import Compiled
 from lamina.training.execution import EagerExecutor, Executor, MethodExecutor
 from lamina.training.losses import track
 from lamina.training.metrics import CompiledMetrics
-from lamina.training.step import no_loss
 from lamina.training.prepare import build_optimizer, device_of, prepare, prepare_batch, state_of
+from lamina.training.step import Penalties, no_loss
 
 Tensor = torch.Tensor
 
 _OVERRIDABLE = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
 
 
-class Trainer:
+if TYPE_CHECKING:
+    _Base = Layer
+else:
+    _Base = object
+
+
+class Trainer(_Base):
     """What a model needs to be trained; mixed into `Model`, and usable with any `Layer`.
 
     `compile` says how to train; `fit`, `evaluate` and `predict` run the loops of `training.loop`, which call one of the
@@ -89,7 +97,8 @@ class Trainer:
             UnknownNameError: a name stands for nothing known; the nearest one is suggested.
 
         Example:
-            >>> from lamina import Sequential, layers
+            >>> from lamina import layers
+            >>> from lamina.models import Sequential
             >>> model = Sequential([layers.Dense(1)])
             >>> model.compile(optimizer="adam", loss="mse", metrics=["mae"])
             >>> model.compiled
@@ -185,11 +194,11 @@ class Trainer:
 
     @property
     def metrics(self) -> list[Any]:
-        """The running loss, what compile() was given, and the metrics that are attributes of the model or its layers."""
+        """The running loss, the metrics of compile(), and those that are attributes of the model or its layers."""
         found = [] if self._compiled is None else self._compiled.own_metrics()
         found += _metrics_in(self)
         for layer in self.modules():
-            if not isinstance(layer, Trainer):
+            if not isinstance(layer, Trainer) and not is_ours(type(layer)):
                 found += _metrics_in(layer)
         return list({id(metric): metric for metric in found}.values())
 
@@ -228,9 +237,14 @@ class Trainer:
         return self.get_metrics_result()
 
     def compute_loss(
-        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
     ) -> Tensor:
-        """The loss of a batch: those of compile(), penalties on weights, and what layers added. A subclass may change it.
+        """The loss of a batch: that of compile(), penalties, and what layers added. A subclass may change it.
 
         Args:
             x: the inputs.
@@ -293,6 +307,7 @@ class Trainer:
 
     def _forward(self, data: Any, training: bool) -> tuple[Any, Any, Any, Any, Tensor]:
         x, y, sample_weight = unpack_x_y_sample_weight(data)
+        Penalties.of(self)
         y_pred = self(x)
         loss = self._call_compute_loss(x, y, y_pred, sample_weight, training)
         compiled = self._compiled
@@ -303,7 +318,9 @@ class Trainer:
 
     def _has_own_steps(self) -> bool:
         """Whether a subclass has written one of the steps, or what they call."""
-        return any(getattr(type(self), name) is not getattr(Trainer, name) for name in _OVERRIDABLE)
+        return any(
+            name in vars(self) or getattr(type(self), name) is not getattr(Trainer, name) for name in _OVERRIDABLE
+        )
 
     def _executor(self) -> Executor:
         return MethodExecutor(self) if self._has_own_steps() else EagerExecutor(state_of(self))
@@ -378,7 +395,8 @@ class Trainer:
 
         Example:
             >>> import numpy as np
-            >>> from lamina import Sequential, layers
+            >>> from lamina import layers
+            >>> from lamina.models import Sequential
             >>> model = Sequential([layers.Dense(1)])
             >>> model.compile("sgd", loss="mse")
             >>> x = np.linspace(-1, 1, 64).reshape(-1, 1)
@@ -394,7 +412,14 @@ class Trainer:
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = split_validation(x, y, sample_weight, validation_split)
         feed = self._feed(
-            "fit", x, y, sample_weight, batch_size, steps_per_epoch, shuffle=shuffle, class_weight=class_weight
+            "fit",
+            x,
+            y,
+            sample_weight,
+            batch_size,
+            steps_per_epoch,
+            shuffle=shuffle,
+            class_weight=class_weight,
         )
         prepare(self, feed, "fit")
         validation = self._validation(
@@ -589,7 +614,7 @@ class Trainer:
             return None
         x, y, sample_weight = unpack_x_y_sample_weight(data) if isinstance(data, (tuple, list)) else (data, None, None)
         feed = self._feed("fit(validation_data=...)", x, y, sample_weight, batch_size, steps)
-        if feed.source.batches is not None:
+        if isinstance(feed.source, ArraySource):
             prepare(self, feed, "fit(validation_data=...)")
         return loop.Validation(feed, frequency)
 
@@ -654,4 +679,3 @@ def _check_frequency(frequency: Any) -> None:
             expected="a positive integer, or a list of epochs counted from 1",
             received=f"{frequency!r} ({type(frequency).__name__})",
         )
-

@@ -1,0 +1,32 @@
+"""What holds for every test: which backend the oracle uses, and a clean state."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pytest
+
+from lamina.core import config, errors
+from lamina.core.naming import clear_session
+from lamina.core.seeds import set_random_seed
+
+
+@pytest.fixture(autouse=True)
+def _clean_state() -> None:
+    """Every test starts with fresh names, default settings and the same random numbers."""
+    clear_session(free_memory=False)
+    set_random_seed(0)
+    errors._said.clear()
+    config.set_floatx("float32")
+    config.set_epsilon(1e-7)
+    config.set_image_data_format("channels_last")
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(request: pytest.FixtureRequest) -> None:
+    """Examples in docstrings may write files: they run in a folder of their own."""
+    if isinstance(request.node, pytest.DoctestItem):
+        request.getfixturevalue("monkeypatch").chdir(request.getfixturevalue("tmp_path"))
