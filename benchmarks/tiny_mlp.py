@@ -32,8 +32,11 @@ def data() -> tuple[np.ndarray, np.ndarray]:
     return x, x[:, :1] ** 2
 
 
-def by_hand() -> Callable[[], None]:
-    """One epoch of the loop that a torch user writes: shuffled tensors, fused Adam, the mean loss at the end."""
+def by_hand(lean: bool = False) -> Callable[[], None]:
+    """One epoch of the loop that a torch user writes: fused Adam, batches by shuffled indices, the mean loss.
+
+    The lean one shuffles whole tensors once and cuts them into views, as lamina does.
+    """
     x, y = map(torch.from_numpy, data())
     model = torch.nn.Sequential(
         torch.nn.Linear(WIDTH, 32),
@@ -48,9 +51,12 @@ def by_hand() -> Callable[[], None]:
     def epoch() -> None:
         order = torch.randperm(len(x))
         total = torch.zeros(())
-        for start in range(0, len(x), BATCH):
-            rows = order[start : start + BATCH]
-            loss = loss_of(model(x[rows]), y[rows])
+        if lean:
+            batches = zip(x[order].split(BATCH), y[order].split(BATCH), strict=True)
+        else:
+            batches = ((x[rows], y[rows]) for rows in order.split(BATCH))
+        for inputs, targets in batches:
+            loss = loss_of(model(inputs), targets)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -91,6 +97,7 @@ def main() -> None:
     torch.set_num_threads(1)
     candidates = {
         "torch by hand": by_hand(),
+        "torch, lean": by_hand(lean=True),
         "lamina": with_lamina(),
         "lamina, with mae": with_lamina(("mae",)),
     }

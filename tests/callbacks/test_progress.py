@@ -96,3 +96,10 @@ def test_bar_averages(terminal):
 def test_times():
     assert [_clock(s) for s in (0.2, 59.6, 75, 3725)] == ["0s", "1:00", "1:15", "1:02:05"]
     assert [_duration(s) for s in (2.0, 0.02, 2e-5)] == ["2s", "20ms", "20us"]
+
+
+def test_a_line_does_not_wrap(terminal, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    bar = Progbar(10, interval=0)
+    bar.update(3, [(f"a long name {index}", 1.0) for index in range(9)])
+    assert len(plain(terminal.getvalue()).strip("\r")) == 59

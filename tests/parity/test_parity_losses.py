@@ -132,9 +132,7 @@ def _run(module, name, kwargs, y_true, y_pred, weight, mask, reduction):
     seen = prediction.clone()
     if mask is not None:
         seen._keras_mask = torch.tensor(mask)
-    loss = getattr(module, name)(reduction=reduction, **kwargs)(
-        torch.tensor(y_true), seen, sample_weight=weight
-    )
+    loss = getattr(module, name)(reduction=reduction, **kwargs)(torch.tensor(y_true), seen, sample_weight=weight)
     loss.sum().backward()
     assert prediction.grad is not None
     return loss.detach().numpy(), prediction.grad.numpy()
@@ -196,9 +194,7 @@ def test_config(name):
 )
 def test_get_by_name(name):
     theirs, ours = keras.losses.get(name), losses.get(name)
-    assert getattr(ours, "__name__", type(ours).__name__) == getattr(
-        theirs, "__name__", type(theirs).__name__
-    )
+    assert getattr(ours, "__name__", type(ours).__name__) == getattr(theirs, "__name__", type(theirs).__name__)
 
 
 def test_batch_of_none():

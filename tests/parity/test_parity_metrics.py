@@ -254,9 +254,7 @@ def test_config(name, kwargs):
             config.pop(key, None)
     assert config == wanted
     assert type(ours).from_config(ours.get_config()).get_config() == ours.get_config()
-    assert [v.path.split("/")[-1] for v in ours.variables] == [
-        v.path.split("/")[-1] for v in theirs.variables
-    ]
+    assert [v.path.split("/")[-1] for v in ours.variables] == [v.path.split("/")[-1] for v in theirs.variables]
     assert ours._direction == getattr(theirs, "_direction", None)
 
 

@@ -196,9 +196,7 @@ def test_variables(name):
     paths = []
     for module, variable in ((keras.optimizers, keras.Variable), (optimizers, Variable)):
         optimizer = getattr(module, name)(use_ema=True, gradient_accumulation_steps=2)
-        optimizer.build(
-            [variable(np.ones((2, 3), "float32"), name="k"), variable(np.ones(3, "float32"), name="b")]
-        )
+        optimizer.build([variable(np.ones((2, 3), "float32"), name="k"), variable(np.ones(3, "float32"), name="b")])
         paths.append([v.path.split("/")[-1] for v in optimizer.variables])
     if name not in ("Adafactor", "Nadam"):
         assert paths[0] == paths[1]
@@ -260,6 +258,4 @@ def test_schedules(name, kwargs):
         np.testing.assert_allclose(float(ours(torch.tensor(step))), want, rtol=2e-5, atol=1e-7)
     assert ours.get_config() == theirs.get_config()
     assert schedules.deserialize(schedules.serialize(ours)).get_config() == ours.get_config()
-    assert (
-        schedules.deserialize(keras.optimizers.schedules.serialize(theirs)).get_config() == ours.get_config()
-    )
+    assert schedules.deserialize(keras.optimizers.schedules.serialize(theirs)).get_config() == ours.get_config()

@@ -210,6 +210,22 @@ def test_penalties_and_added_losses():
     assert_same(histories)
 
 
+def test_losses_of_a_layer_called_several_times():
+    def build(package):
+        kinds = package.layers if package is keras else layers
+        make = package.Model if package is keras else Model
+        shared = kinds.Dense(6, activity_regularizer="l2")
+        x = kinds.Input(shape=(6,))
+        return make(x, kinds.Dense(1)(kinds.Add()([shared(x), shared(shared(x))])))
+
+    histories = run(
+        pair(build),
+        lambda: {"optimizer": "sgd", "loss": "mse"},
+        lambda: {"x": X, "y": Y, "epochs": 2, "validation_split": 0.2},
+    )
+    assert_same(histories)
+
+
 def test_steps_and_generators():
     def batches():
         for start in range(0, 40, 8):

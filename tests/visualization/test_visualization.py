@@ -38,7 +38,7 @@ def test_gallery_tells_right_from_wrong():
     images = np.zeros((3, 8, 8, 1))
     figure = plot_predictions(images, [0, 1, 1], np.array([[0.9, 0.1], [0.8, 0.2], [0.4, 0.6]]), columns=2)
     shown = [panel for panel in figure.axes if panel.axison]
-    assert [panel.get_title() for panel in shown] == ["✓ 0  90%", "✗ 0, not 1", "✓ 1  60%"]
+    assert [panel.get_title() for panel in shown] == ["✓ 0  90%", "✗ 0 (is 1)", "✓ 1  60%"]
     frames = [panel.spines["left"].get_edgecolor() for panel in shown]
     assert frames[0] == frames[2] != frames[1]
     assert shown[1].spines["left"].get_linewidth() > shown[0].spines["left"].get_linewidth()
@@ -47,7 +47,7 @@ def test_gallery_tells_right_from_wrong():
 def test_gallery_takes_classes_and_names_and_colour(tmp_path):
     names = ["cat", "dog"]
     figure = plot_predictions(np.zeros((2, 4, 4, 3)), [0, 1], [1, 1], tmp_path / "g.png", names, columns=2)
-    assert [panel.get_title() for panel in figure.axes] == ["✗ dog, not cat", "✓ dog"]
+    assert [panel.get_title() for panel in figure.axes] == ["✗ dog (is cat)", "✓ dog"]
     assert (tmp_path / "g.png").stat().st_size > 0
 
 

@@ -99,8 +99,9 @@ class TorchScheduler(Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Step."""
         if isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            logs = logs or {}
-            self.scheduler.step(logs[self.monitor] if self.monitor else logs.get("val_loss", logs.get("loss")))
+            results: dict[str, Any] = logs or {}
+            name = self.monitor or ("val_loss" if "val_loss" in results else "loss")
+            self.scheduler.step(results[name])
         else:
             self.scheduler.step()
 

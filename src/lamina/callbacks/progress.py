@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -123,6 +124,9 @@ class Progbar:
             print(f"{count}{between}{text}", flush=True)
             return
         width = len(count) + len(text) + 2 + (self.width if self.target else 0)
+        room = shutil.get_terminal_size().columns - 1
+        if width > room and not final:  # a line that wraps could not be drawn over
+            text, width = text[: room - width], room
         line = f"\r{_BOLD}{count}{_PLAIN} {self._bar()} {text}{' ' * max(0, self._drawn_width - width)}"
         self._drawn_width = width
         sys.stdout.write(line + ("\n" if final else ""))

@@ -86,7 +86,7 @@ def pack_sequence_as(structure: Any, flat_sequence: Iterable[Any]) -> Any:
     return spec.unflatten(leaves)
 
 
-def assert_same_structure(a: Any, b: Any) -> None:
+def assert_same_structure(a: Any, b: Any, check_types: Any = None) -> None:
     """Raise ArgumentError unless both have the same structure."""
     if not _same((a, b)):
         raise ArgumentError("The structures differ.", expected=a, received=b)
@@ -122,3 +122,18 @@ def lists_to_tuples(structure: Any) -> Any:
     if isinstance(structure, (list, tuple)) and not hasattr(structure, "_fields"):
         return tuple(lists_to_tuples(value) for value in structure)
     return structure
+
+
+def map_shape_structure(func: Callable[[Any], Any], structure: Any) -> Any:
+    """`func` applied to each shape (a tuple or list of sizes and None) in a structure.
+
+    Example:
+        >>> map_shape_structure(len, {"a": (None, 3), "b": [(1,), (2, 2)]})
+        {'a': 2, 'b': [1, 2]}
+    """
+    return optree.tree_map(func, structure, is_leaf=is_shape, **_OPTIONS)
+
+
+def is_shape(value: Any) -> bool:
+    """Whether a value is a tuple or list of sizes and None."""
+    return isinstance(value, (tuple, list)) and all(size is None or isinstance(size, int) for size in value)

@@ -39,6 +39,11 @@ def _follow(moving: torch.Tensor, value: torch.Tensor, momentum: float) -> None:
             moving.copy_(torch.lerp(moving.to(value.dtype), value, 1.0 - momentum))
 
 
+def _many_processes() -> bool:
+    """Whether there are other processes to ask."""
+    return distributed.is_available() and distributed.is_initialized()
+
+
 @builtin("keras.layers")
 class BatchNormalization(ScaleAndOffset):
     """Normalize each channel over the batch: mean zero, variance one, then scale and offset.
@@ -148,26 +153,25 @@ class BatchNormalization(ScaleAndOffset):
         self, inputs: torch.Tensor, training: bool | None = None, mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Normalize, scale and offset."""
-        x, gamma, beta, mean, variance = inputs, self.gamma, self.beta, self.moving_mean, self.moving_variance
+        x, gamma, beta = inputs, self.gamma, self.beta
+        mean, variance = moving_mean, moving_variance = self.moving_mean, self.moving_variance
         if x.dtype is not mean.dtype or x.dtype in HALF:
             x, gamma, beta, mean, variance = computable(x, gamma, beta, mean, variance, mixes=True)
-        learns = training and self._trainable
-        few = x.numel() <= x.shape[self.axis]
-        if learns and (few or mask is not None or self.renorm or (self.synchronized and self._communicates())):
+        count = x.numel() // x.shape[self.axis] if training and self._trainable else 0
+        if count and (count == 1 or mask is not None or self.renorm or (self.synchronized and _many_processes())):
             x = x.float() if x.dtype in HALF else x
             return self._normalize_by(x, gamma, beta, *self._moments(x, mask)).to(self._compute_dtype)
         as_rows, in_place = self._as_rows, self._in_place
         view = x.reshape(-1, x.shape[-1]) if as_rows else x if in_place else x.permute(self._order)
-        if learns:
+        if count:
             # Torch averages the variance over count - 1. Scaled up beforehand and back afterwards, the moving
             # variance follows the one over count instead.
-            count = x.numel() // x.shape[self.axis]
             excess, speed = count / (count - 1), 1.0 - self.momentum
             scaled = variance * excess
             y = torch.batch_norm(view, gamma, beta, mean, scaled, True, speed, self.epsilon, True)
-            torch.mul(scaled, 1.0 / excess, out=self.moving_variance)
-            if mean.dtype is not self.moving_mean.dtype:
-                self.moving_mean.copy_(mean)
+            torch.mul(scaled, 1.0 / excess, out=moving_variance)
+            if mean is not moving_mean:
+                moving_mean.copy_(mean)
         else:
             y = torch.batch_norm(view, gamma, beta, mean, variance, False, 0.0, self.epsilon, True)
         if as_rows:
@@ -198,10 +202,6 @@ class BatchNormalization(ScaleAndOffset):
         y = y if gamma is None else y * gamma.view(shape)
         return y if beta is None else y + beta.view(shape)
 
-    def _communicates(self) -> bool:
-        """Whether there are other processes to ask."""
-        return self.synchronized and distributed.is_available() and distributed.is_initialized()
-
     def _moments(self, x: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and variance per channel over the positions that count, in all processes when synchronized."""
         axes = [axis for axis in range(x.dim()) if axis != self.axis % x.dim()]
@@ -229,7 +229,7 @@ class BatchNormalization(ScaleAndOffset):
 
     def _sum_over_processes(self, *values: torch.Tensor) -> list[torch.Tensor]:
         """Each value summed over all processes when synchronized; gradients are summed likewise."""
-        if not self._communicates():
+        if not (self.synchronized and _many_processes()):
             return list(values)
         return list(all_reduce(torch.stack(values)).unbind())  # pyright: ignore[reportPossiblyUnboundVariable]
 

@@ -23,6 +23,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 MEANS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")
 REDUCTIONS = (*MEANS, "sum", "none", None)
 
+_ACTIVATIONS = {"SoftmaxBackward0": "softmax", "SigmoidBackward0": "sigmoid"}
 _overall: dict[Any, Callable[..., Tensor | None]] = {}
 _index_losses: set[Any] = set()
 
@@ -30,9 +31,7 @@ _index_losses: set[Any] = set()
 def standardize_reduction(reduction: str | None) -> str | None:
     """The reduction itself; any value that is not one is an error."""
     if reduction not in REDUCTIONS:
-        raise ArgumentError(
-            "Unknown reduction.", where="reduction", expected=REDUCTIONS, received=repr(reduction)
-        )
+        raise ArgumentError("Unknown reduction.", where="reduction", expected=REDUCTIONS, received=repr(reduction))
     return reduction
 
 
@@ -89,6 +88,14 @@ def tensors(y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
     return y_true, y_pred
 
 
+def made_by(y_pred: Tensor) -> str | None:
+    """The activation that made predictions which carry their logits: "softmax", "sigmoid", or None if not known."""
+    known = getattr(y_pred, "_keras_activation", None)
+    if known is None and y_pred.grad_fn is not None:
+        known = _ACTIVATIONS.get(y_pred.grad_fn.name())
+    return known
+
+
 def mismatch(y_true: Tensor, y_pred: Tensor, fix: str) -> ShapeError:
     """The error for targets and predictions whose shapes do not go together."""
     return ShapeError(
@@ -106,9 +113,7 @@ def divide_no_nan(numerator: Tensor, denominator: Tensor) -> Tensor:
     return torch.where(zero, 0, numerator / denominator.masked_fill(zero, 1))
 
 
-def apply_mask(
-    sample_weight: Any, mask: Tensor | None, dtype: torch.dtype, reduction: str | None
-) -> Tensor | None:
+def apply_mask(sample_weight: Any, mask: Tensor | None, dtype: torch.dtype, reduction: str | None) -> Tensor | None:
     """Weights and mask as one weight per value; None when there is neither.
 
     For a mean, what the mask keeps weighs total / kept, so that dividing by the total gives the mean of what is kept.
@@ -139,9 +144,7 @@ def _weighted(values: Tensor, sample_weight: Tensor) -> Tensor:
         ) from None
 
 
-def reduce_values(
-    values: Tensor, sample_weight: Tensor | None = None, reduction: str | None = MEANS[0]
-) -> Tensor:
+def reduce_values(values: Tensor, sample_weight: Tensor | None = None, reduction: str | None = MEANS[0]) -> Tensor:
     """Loss values, already weighted, as one number; as they are for the reduction "none"."""
     if reduction is None or reduction == "none" or values.dim() == 0 or values.shape == (0,):
         return values
@@ -254,6 +257,13 @@ class Loss(Captured):
         raise NotImplementedError(f"{type(self).__name__} must implement call(y_true, y_pred).")
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
+        """The loss of a batch.
+
+        Args:
+            y_true: targets.
+            y_pred: predictions; a mask on them says which count.
+            sample_weight: weights that broadcast to the losses per sample.
+        """
         mask = getattr(y_pred, "_keras_mask", None)
         y_pred = self._converted(y_pred)
         losses = self.call(self._converted_targets(y_true, y_pred), y_pred)
@@ -270,7 +280,8 @@ class Loss(Captured):
             converted = value.to(self._torch_dtype)
             logits = getattr(value, "_keras_logits", None)
             if logits is not None:
-                converted.__dict__.update(value.__dict__, _keras_logits=logits.to(self._torch_dtype))
+                made = {"_keras_logits": logits.to(self._torch_dtype), "_keras_activation": made_by(value)}
+                vars(converted).update(made)
             return converted
         if isinstance(value, Mapping) or (isinstance(value, (list, tuple)) and _holds_arrays(value)):
             return tree.map_structure(lambda part: self._converted(part, device), value)
@@ -329,6 +340,7 @@ class LossFunctionWrapper(Loss):
         self._indices = found is not None and found[1]
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
+        """The loss of a batch; see `Loss`."""
         if (
             self._mean is not None
             and sample_weight is None

@@ -16,10 +16,9 @@ from lamina.core.dtypes import torch_dtype
 from lamina.core.errors import ArgumentTypeError, DataError, ShapeError, warn_once
 from lamina.core.registry import builtin
 from lamina.core.tensors import convert_to_tensor
-from lamina.losses.base import MEANS, LossFunctionWrapper, Tensor, align_ranks, mismatch, overall, tensors
+from lamina.losses.base import MEANS, LossFunctionWrapper, Tensor, align_ranks, made_by, mismatch, overall, tensors
 
 _IGNORE_NONE = -(2**62)
-_GRADIENTS = {"SoftmaxBackward0": "softmax", "SigmoidBackward0": "sigmoid"}
 
 
 def logits_of(y_pred: Tensor, activation: str, axis: int = -1) -> Tensor | None:
@@ -27,36 +26,28 @@ def logits_of(y_pred: Tensor, activation: str, axis: int = -1) -> Tensor | None:
     logits = getattr(y_pred, "_keras_logits", None)
     if logits is None or logits.shape != y_pred.shape:
         return None
-    made_by = getattr(y_pred, "_keras_activation", None)
-    if made_by is None and y_pred.grad_fn is not None:
-        made_by = _GRADIENTS.get(y_pred.grad_fn.name())
-    if made_by != activation or (activation == "softmax" and axis not in (-1, y_pred.dim() - 1)):
+    if made_by(y_pred) != activation or (activation == "softmax" and axis not in (-1, y_pred.dim() - 1)):
         return None
     return logits
 
 
 def _warn_of_logits(y_pred: Tensor) -> None:
     if hasattr(y_pred, "_keras_logits"):
-        warn_once(
-            "A loss has from_logits=True, but the outputs come from a softmax or sigmoid: they are no logits."
-        )
+        warn_once("A loss has from_logits=True, but the outputs come from a softmax or sigmoid: they are no logits.")
 
 
 def clipped(probabilities: Tensor) -> Tensor:
+    """Probabilities kept epsilon away from 0 and 1."""
     epsilon = config.epsilon()
     return probabilities.clamp(epsilon, 1.0 - epsilon)
 
 
 def _check_axis(axis: Any) -> None:
     if isinstance(axis, bool):
-        raise ArgumentTypeError(
-            "The axis is a whole number.", where="axis", expected="int", received=repr(axis)
-        )
+        raise ArgumentTypeError("The axis is a whole number.", where="axis", expected="int", received=repr(axis))
 
 
-def binary_terms(
-    y_true: Tensor, y_pred: Tensor, from_logits: bool, label_smoothing: float, reduction: str
-) -> Tensor:
+def binary_terms(y_true: Tensor, y_pred: Tensor, from_logits: bool, label_smoothing: float, reduction: str) -> Tensor:
     """Binary crossentropy per element, or its mean."""
     if y_true.shape != y_pred.shape:
         y_true, y_pred = align_ranks(y_true, y_pred)
@@ -106,6 +97,7 @@ def binary_crossentropy(
 
 
 def check_one_hot(y_true: Tensor, y_pred: Tensor, axis: int) -> None:
+    """Raise an error unless labels and predictions have one shape; warn of a single class."""
     _check_axis(axis)
     if y_true.shape != y_pred.shape or y_pred.dim() < 1:
         raise mismatch(
@@ -201,9 +193,7 @@ def class_indices(y_true: Any, y_pred: Any, axis: int) -> tuple[Tensor, Tensor]:
             where=f"y_true {tuple(y_true.shape)}, y_pred {tuple(y_pred.shape)}",
             expected=f"one integer label per prediction, shape {tuple(wanted)}",
             received=tuple(y_true.shape),
-            fix="these labels look one-hot: use categorical_crossentropy"
-            if one_hot
-            else "check the labels' shape",
+            fix="these labels look one-hot: use categorical_crossentropy" if one_hot else "check the labels' shape",
         )
     return (y_true if y_true.dtype is torch.int64 else y_true.long()), y_pred
 
@@ -220,9 +210,7 @@ def _sparse(
         scores = scores.movedim(axis, -1)
     try:
         if logits is not None:
-            return _from_scores(
-                y_true, scores, _IGNORE_NONE if ignore_class is None else ignore_class, reduction
-            )
+            return _from_scores(y_true, scores, _IGNORE_NONE if ignore_class is None else ignore_class, reduction)
         return _from_probabilities(y_true, scores, ignore_class, reduction)
     except (IndexError, RuntimeError) as error:
         _explain_labels(y_true, scores.shape[-1], ignore_class, error)
@@ -232,15 +220,11 @@ def _sparse(
 def _from_scores(y_true: Tensor, logits: Tensor, ignore_index: int, reduction: str) -> Tensor:
     if logits.dim() < 3:
         return F.cross_entropy(logits, y_true, ignore_index=ignore_index, reduction=reduction)
-    flat = F.cross_entropy(
-        logits.flatten(0, -2), y_true.flatten(), ignore_index=ignore_index, reduction=reduction
-    )
+    flat = F.cross_entropy(logits.flatten(0, -2), y_true.flatten(), ignore_index=ignore_index, reduction=reduction)
     return flat if reduction == "mean" else flat.view(y_true.shape)
 
 
-def _from_probabilities(
-    y_true: Tensor, probabilities: Tensor, ignore_class: int | None, reduction: str
-) -> Tensor:
+def _from_probabilities(y_true: Tensor, probabilities: Tensor, ignore_class: int | None, reduction: str) -> Tensor:
     if ignore_class is None:
         of_truth = probabilities.gather(-1, y_true.unsqueeze(-1)).squeeze(-1) / probabilities.sum(-1)
         losses = -clipped(of_truth).log()

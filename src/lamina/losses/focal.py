@@ -128,7 +128,7 @@ class BinaryFocalCrossentropy(LossFunctionWrapper):
         dtype: see `Loss`.
 
     Example:
-        >>> BinaryFocalCrossentropy()(torch.tensor([[0.0], [1.0]]), torch.tensor([[0.5], [0.5]]))
+        >>> BinaryFocalCrossentropy()([[0.0], [1.0]], [[0.5], [0.5]])
         tensor(0.1733)
 
     Source: https://keras.io/api/losses/probabilistic_losses/#binaryfocalcrossentropy-class
@@ -173,7 +173,7 @@ class CategoricalFocalCrossentropy(LossFunctionWrapper):
         dtype: see `Loss`.
 
     Example:
-        >>> CategoricalFocalCrossentropy()(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.5, 0.5]]))
+        >>> CategoricalFocalCrossentropy()([[0.0, 1.0]], [[0.5, 0.5]])
         tensor(0.0433)
 
     Source: https://keras.io/api/losses/probabilistic_losses/#categoricalfocalcrossentropy-class
@@ -215,7 +215,7 @@ class CategoricalGeneralizedCrossEntropy(LossFunctionWrapper):
         ArgumentError: q is not between 0 and 1.
 
     Example:
-        >>> CategoricalGeneralizedCrossEntropy()(torch.tensor([1]), torch.tensor([[0.75, 0.25]]))
+        >>> CategoricalGeneralizedCrossEntropy()([1], [[0.75, 0.25]])
         tensor(1.)
 
     Source: https://keras.io/api/losses/probabilistic_losses/#categoricalgeneralizedcrossentropy-class

@@ -115,9 +115,7 @@ class KLDivergence(LossFunctionWrapper):
     Source: https://keras.io/api/losses/probabilistic_losses/#kldivergence-class
     """
 
-    def __init__(
-        self, reduction: str | None = MEANS[0], name: str = "kl_divergence", dtype: Any = None
-    ) -> None:
+    def __init__(self, reduction: str | None = MEANS[0], name: str = "kl_divergence", dtype: Any = None) -> None:
         super().__init__(kl_divergence, reduction, name, dtype)
 
 
@@ -177,9 +175,7 @@ class SquaredHinge(LossFunctionWrapper):
     Source: https://keras.io/api/losses/hinge_losses/#squaredhinge-class
     """
 
-    def __init__(
-        self, reduction: str | None = MEANS[0], name: str = "squared_hinge", dtype: Any = None
-    ) -> None:
+    def __init__(self, reduction: str | None = MEANS[0], name: str = "squared_hinge", dtype: Any = None) -> None:
         super().__init__(squared_hinge, reduction, name, dtype)
 
 
@@ -199,7 +195,5 @@ class CategoricalHinge(LossFunctionWrapper):
     Source: https://keras.io/api/losses/hinge_losses/#categoricalhinge-class
     """
 
-    def __init__(
-        self, reduction: str | None = MEANS[0], name: str = "categorical_hinge", dtype: Any = None
-    ) -> None:
+    def __init__(self, reduction: str | None = MEANS[0], name: str = "categorical_hinge", dtype: Any = None) -> None:
         super().__init__(categorical_hinge, reduction, name, dtype)

@@ -183,9 +183,7 @@ class MeanSquaredError(LossFunctionWrapper):
     Source: https://keras.io/api/losses/regression_losses/#meansquarederror-class
     """
 
-    def __init__(
-        self, reduction: str | None = MEANS[0], name: str = "mean_squared_error", dtype: Any = None
-    ) -> None:
+    def __init__(self, reduction: str | None = MEANS[0], name: str = "mean_squared_error", dtype: Any = None) -> None:
         super().__init__(mean_squared_error, reduction, name, dtype)
 
 
@@ -205,9 +203,7 @@ class MeanAbsoluteError(LossFunctionWrapper):
     Source: https://keras.io/api/losses/regression_losses/#meanabsoluteerror-class
     """
 
-    def __init__(
-        self, reduction: str | None = MEANS[0], name: str = "mean_absolute_error", dtype: Any = None
-    ) -> None:
+    def __init__(self, reduction: str | None = MEANS[0], name: str = "mean_absolute_error", dtype: Any = None) -> None:
         super().__init__(mean_absolute_error, reduction, name, dtype)
 
 

@@ -23,10 +23,6 @@ from lamina.losses.regression import mean_absolute_error as mean_absolute_error
 from lamina.losses.regression import mean_absolute_percentage_error as mean_absolute_percentage_error
 from lamina.losses.regression import mean_squared_error as mean_squared_error
 from lamina.losses.regression import mean_squared_logarithmic_error as mean_squared_logarithmic_error
-from lamina.metrics.base import Metric as Metric
-from lamina.metrics.reduction import Mean as Mean
-from lamina.metrics.reduction import MeanMetricWrapper as MeanMetricWrapper
-from lamina.metrics.reduction import Sum as Sum
 from lamina.metrics.accuracy import Accuracy as Accuracy
 from lamina.metrics.accuracy import BinaryAccuracy as BinaryAccuracy
 from lamina.metrics.accuracy import CategoricalAccuracy as CategoricalAccuracy
@@ -38,6 +34,7 @@ from lamina.metrics.accuracy import categorical_accuracy as categorical_accuracy
 from lamina.metrics.accuracy import sparse_categorical_accuracy as sparse_categorical_accuracy
 from lamina.metrics.accuracy import sparse_top_k_categorical_accuracy as sparse_top_k_categorical_accuracy
 from lamina.metrics.accuracy import top_k_categorical_accuracy as top_k_categorical_accuracy
+from lamina.metrics.base import Metric as Metric
 from lamina.metrics.confusion import FalseNegatives as FalseNegatives
 from lamina.metrics.confusion import FalsePositives as FalsePositives
 from lamina.metrics.confusion import Precision as Precision
@@ -57,6 +54,9 @@ from lamina.metrics.probabilistic import KLDivergence as KLDivergence
 from lamina.metrics.probabilistic import Poisson as Poisson
 from lamina.metrics.probabilistic import SparseCategoricalCrossentropy as SparseCategoricalCrossentropy
 from lamina.metrics.probabilistic import SquaredHinge as SquaredHinge
+from lamina.metrics.reduction import Mean as Mean
+from lamina.metrics.reduction import MeanMetricWrapper as MeanMetricWrapper
+from lamina.metrics.reduction import Sum as Sum
 from lamina.metrics.regions import BinaryIoU as BinaryIoU
 from lamina.metrics.regions import F1Score as F1Score
 from lamina.metrics.regions import FBetaScore as FBetaScore

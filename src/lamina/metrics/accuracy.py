@@ -134,9 +134,7 @@ def top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> Tensor:
 
 
 @builtin("keras.metrics")
-def sparse_top_k_categorical_accuracy(
-    y_true: Any, y_pred: Any, k: int = 5, from_sorted_ids: bool = False
-) -> Tensor:
+def sparse_top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5, from_sorted_ids: bool = False) -> Tensor:
     """1 where the class index is among the k largest predictions, else 0.
 
     Args:
@@ -169,7 +167,7 @@ class Accuracy(MeanMetricWrapper):
         dtype: see `Metric`.
 
     Example:
-        >>> Accuracy()(torch.tensor([[1], [2]]), torch.tensor([[1], [3]]))
+        >>> Accuracy()([[1], [2]], [[1], [3]])
         tensor(0.5000)
 
     Source: https://keras.io/api/metrics/accuracy_metrics/#accuracy-class
@@ -191,7 +189,7 @@ class BinaryAccuracy(MeanMetricWrapper):
         threshold: predictions above it count as 1.
 
     Example:
-        >>> BinaryAccuracy()(torch.tensor([[1.0], [0.0]]), torch.tensor([[0.4], [0.3]]))
+        >>> BinaryAccuracy()([[1.0], [0.0]], [[0.4], [0.3]])
         tensor(0.5000)
 
     Source: https://keras.io/api/metrics/accuracy_metrics/#binaryaccuracy-class
@@ -213,7 +211,7 @@ class CategoricalAccuracy(MeanMetricWrapper):
         dtype: see `Metric`.
 
     Example:
-        >>> CategoricalAccuracy()(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.2, 0.8]]))
+        >>> CategoricalAccuracy()([[0.0, 1.0]], [[0.2, 0.8]])
         tensor(1.)
 
     Source: https://keras.io/api/metrics/accuracy_metrics/#categoricalaccuracy-class
@@ -234,7 +232,7 @@ class SparseCategoricalAccuracy(MeanMetricWrapper):
         dtype: see `Metric`.
 
     Example:
-        >>> SparseCategoricalAccuracy()(torch.tensor([1]), torch.tensor([[0.2, 0.8]]))
+        >>> SparseCategoricalAccuracy()([1], [[0.2, 0.8]])
         tensor(1.)
 
     Source: https://keras.io/api/metrics/accuracy_metrics/#sparsecategoricalaccuracy-class
@@ -256,7 +254,7 @@ class TopKCategoricalAccuracy(MeanMetricWrapper):
         dtype: see `Metric`.
 
     Example:
-        >>> TopKCategoricalAccuracy(k=2)(torch.tensor([[0.0, 0.0, 1.0]]), torch.tensor([[0.1, 0.9, 0.8]]))
+        >>> TopKCategoricalAccuracy(k=2)([[0.0, 0.0, 1.0]], [[0.1, 0.9, 0.8]])
         tensor(1.)
 
     Source: https://keras.io/api/metrics/accuracy_metrics/#topkcategoricalaccuracy-class
@@ -280,7 +278,7 @@ class SparseTopKCategoricalAccuracy(MeanMetricWrapper):
         from_sorted_ids: whether predictions are class indices, best first.
 
     Example:
-        >>> SparseTopKCategoricalAccuracy(k=2)(torch.tensor([2]), torch.tensor([[0.1, 0.9, 0.8]]))
+        >>> SparseTopKCategoricalAccuracy(k=2)([2], [[0.1, 0.9, 0.8]])
         tensor(1.)
 
     Source: https://keras.io/api/metrics/accuracy_metrics/#sparsetopkcategoricalaccuracy-class

@@ -137,13 +137,7 @@ class Metric(Captured):
         seen = {id(variable) for variable in found}
         for value in self.__dict__.values():
             for part in value if isinstance(value, (list, tuple)) else (value,):
-                inner = (
-                    part.variables
-                    if isinstance(part, Metric)
-                    else [part]
-                    if isinstance(part, Variable)
-                    else []
-                )
+                inner = part.variables if isinstance(part, Metric) else [part] if isinstance(part, Variable) else []
                 found += [variable for variable in inner if id(variable) not in seen]
                 seen.update(map(id, inner))
         return found
@@ -170,6 +164,7 @@ class Metric(Captured):
         raise NotImplementedError(f"{type(self).__name__} must implement result().")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Add a batch and give the result of all so far."""
         self.update_state(*args, **kwargs)
         return self.result()
 
@@ -193,9 +188,7 @@ class Metric(Captured):
             for variable, value in zip(variables, kept, strict=True):
                 variable.data = value
 
-    def stateless_update_state(
-        self, metric_variables: Sequence[Any], *args: Any, **kwargs: Any
-    ) -> list[Tensor]:
+    def stateless_update_state(self, metric_variables: Sequence[Any], *args: Any, **kwargs: Any) -> list[Tensor]:
         """The state after a batch, given the state before it; the metric itself stays as it is.
 
         Example:

@@ -148,7 +148,7 @@ class ConfusionMetric(Metric):
             self._threshold_tensor = thresholds
         if not self.multi_label:
             return self._counts_at(labels, y_pred > thresholds.unsqueeze(-1), weights)
-        positive = y_pred.T > thresholds.view(-1, 1, 1)
+        positive = thresholds.view(-1, 1, 1) < y_pred.T
         return self._counts_at(labels.T, positive, None if weights is None else weights.T)
 
     def _counts_by_bucket(self, labels: Tensor, y_pred: Tensor, weights: Tensor | None) -> dict[str, Tensor]:

@@ -20,9 +20,7 @@ class _RateAtRate(ConfusionMetric):
 
     _direction = "up"
 
-    def __init__(
-        self, value: float, argument: str, num_thresholds: int, class_id: int | None, **kwargs: Any
-    ) -> None:
+    def __init__(self, value: float, argument: str, num_thresholds: int, class_id: int | None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not 0 <= value <= 1:
             raise ArgumentError(f"The {argument} lies in [0, 1].", where=argument, received=value)
@@ -254,9 +252,7 @@ class AUC(ConfusionMetric):
     ) -> None:
         super().__init__(name=name, dtype=dtype)
         self.curve = _choice(curve, ("ROC", "PR", "PRGAIN"), "curve")
-        self.summation_method = _choice(
-            summation_method, ("interpolation", "minoring", "majoring"), "summation_method"
-        )
+        self.summation_method = _choice(summation_method, ("interpolation", "minoring", "majoring"), "summation_method")
         self.init_thresholds = thresholds
         if thresholds is not None:
             inner = [float(value) for value in sorted(thresholds)]

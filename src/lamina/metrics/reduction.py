@@ -152,9 +152,7 @@ class MeanMetricWrapper(Mean):
 
     _config_drops: dict[str, Any] = {}
 
-    def __init__(
-        self, fn: Callable[..., Any], name: str | None = None, dtype: Any = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, fn: Callable[..., Any], name: str | None = None, dtype: Any = None, **kwargs: Any) -> None:
         super().__init__(name=name, dtype=dtype)  # type: ignore[arg-type]
         self._fn = fn
         self._fn_kwargs = kwargs
@@ -167,7 +165,9 @@ class MeanMetricWrapper(Mean):
         """The function."""
         return self._fn
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+    def update_state(  # type: ignore[override]
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None
+    ) -> None:
         """Add a batch of targets and predictions."""
         mask = getattr(y_pred, "_keras_mask", None)
         if mask is None and sample_weight is None:

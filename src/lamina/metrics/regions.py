@@ -56,9 +56,7 @@ class FBetaScore(Metric):
         if not isinstance(beta, float) or beta <= 0.0:
             raise ArgumentError("beta is a positive float.", where="beta", received=repr(beta))
         if threshold is not None and (not isinstance(threshold, float) or not 0.0 < threshold <= 1.0):
-            raise ArgumentError(
-                "The threshold is a float in (0, 1].", where="threshold", received=repr(threshold)
-            )
+            raise ArgumentError("The threshold is a float in (0, 1].", where="threshold", received=repr(threshold))
         self.average = average
         self.beta = beta
         self.threshold = threshold
@@ -189,9 +187,7 @@ class IoU(Metric):
         self.sparse_y_true = sparse_y_true
         self.sparse_y_pred = sparse_y_pred
         self.axis = axis
-        self.total_cm = self.add_variable(
-            (num_classes, num_classes), dtype=self.dtype, name="total_confusion_matrix"
-        )
+        self.total_cm = self.add_variable((num_classes, num_classes), dtype=self.dtype, name="total_confusion_matrix")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Add a batch of labels and predictions."""
@@ -202,9 +198,7 @@ class IoU(Metric):
         labels, predictions = labels.reshape(-1).long(), predictions.reshape(-1).long()
         if getattr(sample_weight, "dtype", None) is not None and "float" in str(sample_weight.dtype):
             self._warn_of_weights()
-        weights = convert_to_tensor(
-            1 if sample_weight is None else sample_weight, self._torch_dtype, labels.device
-        )
+        weights = convert_to_tensor(1 if sample_weight is None else sample_weight, self._torch_dtype, labels.device)
         weights = (weights.reshape(-1) if weights.dim() > 1 else weights).broadcast_to(labels.shape)
         classes = self.num_classes
         valid = (labels >= 0) & (labels < classes) & (predictions >= 0) & (predictions < classes)
@@ -215,9 +209,7 @@ class IoU(Metric):
 
     def _warn_of_weights(self) -> None:
         if "int" in self.dtype:
-            warn_once(
-                f"The metric '{self.name}' counts in integers: its float weights are cut to whole numbers."
-            )
+            warn_once(f"The metric '{self.name}' counts in integers: its float weights are cut to whole numbers.")
 
     def result(self) -> Tensor:
         """The mean over the target classes that occur."""
@@ -295,9 +287,7 @@ class MeanIoU(IoU):
         sparse_y_pred: bool = True,
         axis: int = -1,
     ) -> None:
-        super().__init__(
-            num_classes, range(num_classes), name, dtype, ignore_class, sparse_y_true, sparse_y_pred, axis
-        )
+        super().__init__(num_classes, range(num_classes), name, dtype, ignore_class, sparse_y_true, sparse_y_pred, axis)
 
 
 @builtin("keras.metrics")

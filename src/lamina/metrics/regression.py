@@ -254,9 +254,7 @@ class R2Score(Metric):
         y_true, y_pred = align_ranks(y_true, y_pred)
         if not self._built:
             self._build(y_true, y_pred)
-        weights = convert_to_tensor(
-            1 if sample_weight is None else sample_weight, self._torch_dtype, y_pred.device
-        )
+        weights = convert_to_tensor(1 if sample_weight is None else sample_weight, self._torch_dtype, y_pred.device)
         if weights.dim() == 1:
             weights = weights.unsqueeze(1)
         weights = weights.broadcast_to(y_true.shape)
@@ -295,7 +293,7 @@ def pearson_correlation(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
         axis: the axis the correlation is taken along.
 
     Example:
-        >>> pearson_correlation([[0.0, 1.0, 2.0]], [[1.0, 3.0, 5.0]])
+        >>> pearson_correlation([[0.0, 1.0, 2.0]], [[1.0, 3.0, 5.0]]).round(decimals=4)
         tensor([1.])
     """
     y_true, y_pred = pair(y_true, y_pred)
@@ -335,7 +333,8 @@ class PearsonCorrelation(MeanMetricWrapper):
         axis: the axis the correlation is taken along.
 
     Example:
-        >>> PearsonCorrelation()(torch.tensor([[0.0, 1.0, 2.0]]), torch.tensor([[1.0, 3.0, 5.0]]))
+        >>> metric = PearsonCorrelation()
+        >>> metric(torch.tensor([[0.0, 1.0, 2.0]]), torch.tensor([[1.0, 3.0, 5.0]])).round(decimals=4)
         tensor(1.)
 
     Source: https://keras.io/api/metrics/correlation_metrics/#pearsoncorrelation-class

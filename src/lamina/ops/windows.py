@@ -17,8 +17,9 @@ from lamina.core.errors import ArgumentError
 
 Pads = list[tuple[int, int]]
 
-_TO_FIRST = {1: (0, 3, 1, 2), 2: (0, 3, 1, 2), 3: (0, 4, 1, 2, 3)}
-_TO_LAST = {1: (0, 2, 3, 1), 2: (0, 2, 3, 1), 3: (0, 2, 3, 4, 1)}
+# By rank, the order of axes that puts the channels in front, and back behind.
+TO_FIRST = {1: (0, 3, 1, 2), 2: (0, 3, 1, 2), 3: (0, 4, 1, 2, 3)}
+TO_LAST = {1: (0, 2, 3, 1), 2: (0, 2, 3, 1), 3: (0, 2, 3, 4, 1)}
 
 
 def sizes(value: Any, rank: int, name: str, *, least: int = 1) -> tuple[int, ...]:
@@ -79,14 +80,14 @@ def to_torch(x: torch.Tensor, rank: int, data_format: str) -> torch.Tensor:
     last = data_format == "channels_last"
     if rank == 1:
         x = x.unsqueeze(1 if last else 2)
-    return x.permute(_TO_FIRST[rank]) if last else x
+    return x.permute(TO_FIRST[rank]) if last else x
 
 
 def from_torch(y: torch.Tensor, rank: int, data_format: str) -> torch.Tensor:
     """The view back from `to_torch`."""
     last = data_format == "channels_last"
     if last:
-        y = y.permute(_TO_LAST[rank])
+        y = y.permute(TO_LAST[rank])
     return y.squeeze(1 if last else 2) if rank == 1 else y
 
 

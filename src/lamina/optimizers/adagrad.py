@@ -10,7 +10,7 @@ import torch
 from lamina.core.errors import ArgumentError
 from lamina.core.registry import builtin
 from lamina.optimizers.base import Number, Optimizer, Options, Tensor, takes_options
-from lamina.optimizers.blocks import Slots, add_scaled_, mix_squares_
+from lamina.optimizers.blocks import Slots, add_quotients_, add_scaled_, kernels, mix_squares_, root_steps_
 
 
 @builtin("keras.optimizers")
@@ -52,6 +52,15 @@ class Adagrad(Optimizer):
         """The value that the sums begin at."""
         return torch.full_like(parameter, self.initial_accumulator_value)
 
+    def update(self, parameters: list[Tensor], gradients: list[Tensor], learning_rate: Number, step: Any) -> None:
+        """Change weights and sums in place, in one kernel where there is one."""
+        if parameters[0].device.type != "cpu" or not self._fuses(parameters):
+            return super().update(parameters, gradients, learning_rate, step)
+        sums = self.slots(parameters, "accumulator")["accumulator"]
+        kernels._foreach_add_(sums, self.epsilon)
+        root_steps_(parameters, gradients, sums, float(learning_rate))
+        kernels._foreach_sub_(sums, self.epsilon)
+
     def rule(
         self,
         parameters: list[Tensor],
@@ -62,10 +71,10 @@ class Adagrad(Optimizer):
     ) -> None:
         """Change weights and slots in place."""
         sums = slots["accumulator"]
-        torch._foreach_addcmul_(sums, gradients, gradients)
-        sizes = torch._foreach_add(sums, self.epsilon)
-        torch._foreach_sqrt_(sizes)
-        add_scaled_(parameters, torch._foreach_div(gradients, sizes), -learning_rate)
+        kernels._foreach_addcmul_(sums, gradients, gradients)
+        sizes = kernels._foreach_add(sums, self.epsilon)
+        kernels._foreach_sqrt_(sizes)
+        add_quotients_(parameters, gradients, sizes, -learning_rate)
 
 
 @builtin("keras.optimizers")
@@ -110,10 +119,10 @@ class Adadelta(Optimizer):
         """Change weights and slots in place."""
         squares, moved = slots["accumulated_grad"], slots["accumulated_delta_var"]
         mix_squares_(squares, gradients, self.rho)
-        updates = torch._foreach_add(moved, self.epsilon)
-        torch._foreach_div_(updates, torch._foreach_add(squares, self.epsilon))
-        torch._foreach_sqrt_(updates)
-        torch._foreach_mul_(updates, gradients)
+        updates = kernels._foreach_add(moved, self.epsilon)
+        kernels._foreach_div_(updates, kernels._foreach_add(squares, self.epsilon))
+        kernels._foreach_sqrt_(updates)
+        kernels._foreach_mul_(updates, gradients)
         mix_squares_(moved, updates, self.rho)
         add_scaled_(parameters, updates, -learning_rate)
 
@@ -172,9 +181,7 @@ class Ftrl(Optimizer):
             if getattr(self, name) < 0:
                 raise ArgumentError("The value is at least 0.", where=name, received=getattr(self, name))
         if learning_rate_power > 0:
-            raise ArgumentError(
-                "The power is at most 0.", where="learning_rate_power", received=learning_rate_power
-            )
+            raise ArgumentError("The power is at most 0.", where="learning_rate_power", received=learning_rate_power)
 
     def slot_groups(self) -> Sequence[Sequence[str]]:
         """Sums of squared gradients, and the linear terms."""
@@ -195,15 +202,15 @@ class Ftrl(Optimizer):
         """Change weights and slots in place."""
         sums, linear = slots["accumulator"], slots["linear"]
         power, limit = -self.learning_rate_power, self.l1_regularization_strength
-        before = torch._foreach_pow(sums, power)
-        torch._foreach_addcmul_(sums, gradients, gradients)
-        after = torch._foreach_pow(sums, power)
-        change = torch._foreach_mul(torch._foreach_sub(after, before), parameters)
-        torch._foreach_add_(linear, gradients)
-        torch._foreach_add_(linear, parameters, alpha=2 * self.l2_shrinkage_regularization_strength)
+        before = kernels._foreach_pow(sums, power)
+        kernels._foreach_addcmul_(sums, gradients, gradients)
+        after = kernels._foreach_pow(sums, power)
+        change = kernels._foreach_mul(kernels._foreach_sub(after, before), parameters)
+        kernels._foreach_add_(linear, gradients)
+        kernels._foreach_add_(linear, parameters, alpha=2 * self.l2_shrinkage_regularization_strength)
         add_scaled_(linear, change, -1 / learning_rate)
-        pulled = torch._foreach_clamp_min(torch._foreach_clamp_max(linear, limit), -limit)
-        torch._foreach_sub_(pulled, linear)
-        torch._foreach_mul_(after, 1 / learning_rate)
-        torch._foreach_add_(after, 2 * (self.l2_regularization_strength + self.beta / (2.0 * learning_rate)))
-        torch._foreach_copy_(parameters, torch._foreach_div(pulled, after))
+        pulled = kernels._foreach_clamp_min(kernels._foreach_clamp_max(linear, limit), -limit)
+        kernels._foreach_sub_(pulled, linear)
+        kernels._foreach_mul_(after, 1 / learning_rate)
+        kernels._foreach_add_(after, 2 * (self.l2_regularization_strength + self.beta / (2.0 * learning_rate)))
+        kernels._foreach_copy_(parameters, kernels._foreach_div(pulled, after))

@@ -9,8 +9,8 @@ import torch
 
 from lamina.core.errors import ArgumentError
 from lamina.core.registry import builtin
-from lamina.optimizers.base import Number, Optimizer, Options, Tensor, are_fusable, takes_options
-from lamina.optimizers.blocks import Slots, add_scaled_, mix_, mix_squares_
+from lamina.optimizers.base import Number, Optimizer, Options, Tensor, takes_options
+from lamina.optimizers.blocks import Slots, add_quotients_, kernels, mix_, mix_squares_
 
 
 @builtin("keras.optimizers")
@@ -56,25 +56,20 @@ class Adam(Optimizer):
         """Mean gradients and mean squares, and with amsgrad the largest of the latter."""
         return (("momentum", "velocity"), *((("velocity_hat",),) if self.amsgrad else ()))
 
-    def _fuses(self, parameters: list[Tensor]) -> bool:
-        return not self._explicit and not self._own_step and are_fusable(parameters)
-
     def _apply_weight_decay(self, variables: list[Tensor], learning_rate: Number) -> None:
         if not (self._decays_all and self._fuses(variables)):
             super()._apply_weight_decay(variables, learning_rate)
 
-    def update(
-        self, parameters: list[Tensor], gradients: list[Tensor], learning_rate: Number, step: Any
-    ) -> None:
+    def update(self, parameters: list[Tensor], gradients: list[Tensor], learning_rate: Number, step: Any) -> None:
         """Change weights and slots in place, in one kernel where there is one."""
         if not self._fuses(parameters):
             return super().update(parameters, gradients, learning_rate, step)
-        slots = self.slots(parameters, *(name for group in self.slot_groups() for name in group))
+        slots = self.slots(parameters, *self._slot_names)
         count = self._step_tensor
         if count is None or count.device != parameters[0].device:
             self._step_tensor = count = torch.zeros((), device=parameters[0].device)
         count.fill_(step)
-        torch._fused_adamw_(
+        kernels._fused_adamw_(
             parameters,
             gradients,
             slots["momentum"],
@@ -104,12 +99,12 @@ class Adam(Optimizer):
         mix_(means, gradients, self.beta_1)
         mix_squares_(squares, gradients, self.beta_2)
         if self.amsgrad:
-            torch._foreach_maximum_(slots["velocity_hat"], squares)
+            kernels._foreach_maximum_(slots["velocity_hat"], squares)
             squares = slots["velocity_hat"]
-        sizes = torch._foreach_sqrt(squares)
-        torch._foreach_add_(sizes, self.epsilon)
+        sizes = kernels._foreach_sqrt(squares)
+        kernels._foreach_add_(sizes, self.epsilon)
         rate = learning_rate * (1 - self.beta_2**step) ** 0.5 / (1 - self.beta_1**step)
-        add_scaled_(parameters, torch._foreach_div(means, sizes), -rate)
+        add_quotients_(parameters, means, sizes, -rate)
 
 
 @builtin("keras.optimizers")
@@ -148,10 +143,6 @@ class AdamW(Adam):
         amsgrad: bool = False,
         **options: Any,
     ) -> None:
-        super().__init__(
-            learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay=weight_decay, **options
-        )
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay=weight_decay, **options)
         if self.weight_decay is None:
-            raise ArgumentError(
-                "AdamW needs a weight decay.", where="weight_decay", fix="use Adam, or give a number"
-            )
+            raise ArgumentError("AdamW needs a weight decay.", where="weight_decay", fix="use Adam, or give a number")

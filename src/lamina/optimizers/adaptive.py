@@ -11,7 +11,7 @@ from lamina.core.dtypes import standardize_dtype
 from lamina.core.errors import ArgumentError
 from lamina.core.registry import builtin
 from lamina.optimizers.base import Number, Optimizer, Options, Tensor, takes_options
-from lamina.optimizers.blocks import Slots, add_scaled_, mix_, mix_squares_
+from lamina.optimizers.blocks import Slots, add_quotients_, add_scaled_, kernels, mix_, mix_squares_
 
 
 class _Moments(Optimizer):
@@ -71,10 +71,10 @@ class Adamax(_Moments):
         """Change weights and slots in place."""
         means, norms = slots["momentum"], slots["norm"]
         mix_(means, gradients, self.beta_1)
-        torch._foreach_mul_(norms, self.beta_2)
-        torch._foreach_maximum_(norms, torch._foreach_abs(gradients))
-        updates = torch._foreach_div(means, torch._foreach_add(norms, self.epsilon))
-        add_scaled_(parameters, updates, -learning_rate / (1 - self.beta_1**step))
+        kernels._foreach_mul_(norms, self.beta_2)
+        kernels._foreach_maximum_(norms, kernels._foreach_abs(gradients))
+        sizes = kernels._foreach_add(norms, self.epsilon)
+        add_quotients_(parameters, means, sizes, -learning_rate / (1 - self.beta_1**step))
 
 
 @builtin("keras.optimizers")
@@ -92,7 +92,7 @@ class Nadam(_Moments):
         >>> weight = torch.nn.Parameter(torch.tensor([1.0]))
         >>> Nadam(learning_rate=0.1).apply([torch.tensor([2.0])], [weight])
         >>> weight.data.round(decimals=3)
-        tensor([0.8910])
+        tensor([0.8940])
 
     Source: Dozat 2016, https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ
     """
@@ -107,9 +107,7 @@ class Nadam(_Moments):
     def _schedule(self, step: Any) -> Any:
         return self.beta_1 * (1.0 - 0.5 * 0.96**step)
 
-    def update(
-        self, parameters: list[Tensor], gradients: list[Tensor], learning_rate: Number, step: Any
-    ) -> None:
+    def update(self, parameters: list[Tensor], gradients: list[Tensor], learning_rate: Number, step: Any) -> None:
         """Change weights and slots in place."""
         self._u_product.mul_(self._schedule(step))
         super().update(parameters, gradients, learning_rate, step)
@@ -128,14 +126,14 @@ class Nadam(_Moments):
         mix_squares_(squares, gradients, self.beta_2)
         product: Any = self._u_product if self._explicit else float(self._u_product)
         following = self._schedule(step + 1)
-        sizes = torch._foreach_sqrt(squares)
+        sizes = kernels._foreach_sqrt(squares)
         # The correction of the mean squares, taken out of the root, so that it is a number and not a tensor.
         correction = (1 - self.beta_2**step) ** 0.5
-        torch._foreach_mul_(sizes, 1 / correction)
-        torch._foreach_add_(sizes, self.epsilon)
-        ahead = torch._foreach_mul(means, following / (1 - product * following))
+        kernels._foreach_mul_(sizes, 1 / correction)
+        kernels._foreach_add_(sizes, self.epsilon)
+        ahead = kernels._foreach_mul(means, following / (1 - product * following))
         add_scaled_(ahead, gradients, (1 - self._schedule(step)) / (1 - product))
-        add_scaled_(parameters, torch._foreach_div(ahead, sizes), -learning_rate)
+        add_quotients_(parameters, ahead, sizes, -learning_rate)
 
 
 @builtin("keras.optimizers")
@@ -172,13 +170,13 @@ class Lamb(_Moments):
         means, squares = slots["momentum"], slots["velocity"]
         mix_(means, gradients, self.beta_1)
         mix_squares_(squares, gradients, self.beta_2)
-        sizes = torch._foreach_sqrt(squares)
-        torch._foreach_mul_(sizes, 1 / (1 - self.beta_2**step) ** 0.5)
-        torch._foreach_add_(sizes, self.epsilon)
-        updates = torch._foreach_mul(torch._foreach_div(means, sizes), 1 / (1 - self.beta_1**step))
-        norms = zip(torch._foreach_norm(parameters), torch._foreach_norm(updates), strict=True)
+        sizes = kernels._foreach_sqrt(squares)
+        kernels._foreach_mul_(sizes, 1 / (1 - self.beta_2**step) ** 0.5)
+        kernels._foreach_add_(sizes, self.epsilon)
+        updates = kernels._foreach_mul(kernels._foreach_div(means, sizes), 1 / (1 - self.beta_1**step))
+        norms = zip(kernels._foreach_norm(parameters), kernels._foreach_norm(updates), strict=True)
         ratios = [torch.where((of > 0) & (by > 0), of / by.masked_fill(by == 0, 1), 1.0) for of, by in norms]
-        add_scaled_(parameters, torch._foreach_mul(updates, ratios), -learning_rate)
+        add_scaled_(parameters, kernels._foreach_mul(updates, ratios), -learning_rate)
 
 
 @builtin("keras.optimizers")
@@ -231,8 +229,8 @@ class Lion(Optimizer):
     ) -> None:
         """Change weights and slots in place."""
         means = slots["momentum"]
-        directions = torch._foreach_lerp(means, gradients, 1 - self.beta_1)
-        torch._foreach_sign_(directions)
+        directions = kernels._foreach_lerp(means, gradients, 1 - self.beta_1)
+        kernels._foreach_sign_(directions)
         add_scaled_(parameters, directions, -learning_rate)
         mix_(means, gradients, self.beta_2)
 
@@ -294,15 +292,13 @@ class ScheduleFreeAdamW(Optimizer):
         steps, squares = slots["momentum"], slots["velocity"]
         if self.warmup_steps > 0:
             share = step / self.warmup_steps
-            learning_rate = learning_rate * (
-                share.clamp_max(1.0) if isinstance(share, Tensor) else min(share, 1.0)
-            )
+            learning_rate = learning_rate * (share.clamp_max(1.0) if isinstance(share, Tensor) else min(share, 1.0))
         mix_squares_(squares, gradients, self.beta_2)
-        sizes = torch._foreach_sqrt(squares)
-        torch._foreach_mul_(sizes, 1 / (1 - self.beta_2**step) ** 0.5)
-        torch._foreach_add_(sizes, self.epsilon)
+        sizes = kernels._foreach_sqrt(squares)
+        kernels._foreach_mul_(sizes, 1 / (1 - self.beta_2**step) ** 0.5)
+        kernels._foreach_add_(sizes, self.epsilon)
         # The weights are y = (1 - beta_1) z + beta_1 x, with steps z and their mean x; only y and z are kept.
-        torch._foreach_sub_(parameters, torch._foreach_mul(steps, 1 - self.beta_1))
-        add_scaled_(steps, torch._foreach_div(gradients, sizes), -learning_rate)
-        torch._foreach_mul_(parameters, 1 - 1 / step)
+        kernels._foreach_sub_(parameters, kernels._foreach_mul(steps, 1 - self.beta_1))
+        add_quotients_(steps, gradients, sizes, -learning_rate)
+        kernels._foreach_mul_(parameters, 1 - 1 / step)
         add_scaled_(parameters, steps, 1 - self.beta_1 + self.beta_1 / step)

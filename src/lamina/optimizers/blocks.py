@@ -7,11 +7,15 @@ memory; over a piece at a time, only the first does. Fused kernels need none of 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 
 Tensor = torch.Tensor
 Slots = dict[str, list[Tensor]]
+
+kernels: Any = torch
+"""torch, whose functions over lists of tensors bear private names."""
 
 BLOCK = 131072
 """Elements per piece: large enough that torch uses its threads, small enough for the cache."""
@@ -72,26 +76,68 @@ def _picked(
 def add_scaled_(tensors: Sequence[Tensor], others: Sequence[Tensor], factor: float | Tensor) -> None:
     """Add `factor` times the others, in place."""
     if isinstance(factor, Tensor):
-        torch._foreach_add_(list(tensors), torch._foreach_mul(list(others), factor))
+        kernels._foreach_add_(list(tensors), kernels._foreach_mul(list(others), factor))
     else:
-        torch._foreach_add_(list(tensors), list(others), alpha=factor)
+        kernels._foreach_add_(list(tensors), list(others), alpha=factor)
+
+
+def add_quotients_(
+    tensors: Sequence[Tensor],
+    numerators: Sequence[Tensor],
+    denominators: Sequence[Tensor],
+    factor: float | Tensor,
+) -> None:
+    """Add `factor` times numerator / denominator, in place."""
+    if isinstance(factor, Tensor):
+        add_scaled_(tensors, kernels._foreach_div(list(numerators), list(denominators)), factor)
+    else:
+        kernels._foreach_addcdiv_(list(tensors), list(numerators), list(denominators), value=factor)
+
+
+def root_steps_(
+    parameters: Sequence[Tensor], gradients: Sequence[Tensor], sums: Sequence[Tensor], learning_rate: float
+) -> None:
+    """Add squared gradients to sums, and subtract the gradients over the roots of these, in one pass on the CPU."""
+    once = torch.ones(())
+    kernels._fused_adagrad_(
+        list(parameters),
+        list(gradients),
+        list(sums),
+        [once] * len(parameters),
+        lr=learning_rate,
+        lr_decay=0.0,
+        weight_decay=0.0,
+        eps=0.0,
+        maximize=False,
+    )
+
+
+def affine_(tensors: Sequence[Tensor], factor: float, shift: float) -> None:
+    """factor·x + shift in place, for a factor other than 1; large tensors in a single pass."""
+    if sum([tensor.numel() for tensor in tensors]) <= BLOCK:
+        kernels._foreach_mul_(list(tensors), factor)
+        kernels._foreach_add_(list(tensors), shift)
+        return
+    end = torch.tensor(shift / (1 - factor))
+    for tensor in tensors:
+        tensor.lerp_(end.to(tensor), 1 - factor)
 
 
 def mix_(averages: Sequence[Tensor], values: Sequence[Tensor], keep: float) -> None:
     """Move running averages towards values: keep·average + (1 - keep)·value, in place."""
-    torch._foreach_lerp_(list(averages), list(values), 1 - keep)
+    kernels._foreach_lerp_(list(averages), list(values), 1 - keep)
 
 
 def mix_squares_(averages: Sequence[Tensor], values: Sequence[Tensor], keep: float) -> None:
     """Move running averages towards the squares of values, in place."""
-    torch._foreach_mul_(list(averages), keep)
-    torch._foreach_addcmul_(list(averages), list(values), list(values), value=1 - keep)
+    kernels._foreach_mul_(list(averages), keep)
+    kernels._foreach_addcmul_(list(averages), list(values), list(values), value=1 - keep)
 
 
 def clip_by_norm(gradients: Sequence[Tensor], limit: float) -> list[Tensor]:
     """Each gradient scaled down so that its own norm is at most `limit`."""
-    norms = torch._foreach_norm(list(gradients))
-    return list(torch._foreach_mul(list(gradients), [limit / norm.clamp_min(limit) for norm in norms]))
+    norms = kernels._foreach_norm(list(gradients))
+    return list(kernels._foreach_mul(list(gradients), [limit / norm.clamp_min(limit) for norm in norms]))
 
 
 def clip_by_global_norm(gradients: Sequence[Tensor], limit: float) -> list[Tensor]:
@@ -99,11 +145,11 @@ def clip_by_global_norm(gradients: Sequence[Tensor], limit: float) -> list[Tenso
     norm = torch.nn.utils.get_total_norm(list(gradients))
     # The difference is 0, or NaN where the norm is infinite: then nothing is left to trust.
     scale = limit / norm.clamp_min(limit) + (norm - norm)
-    return list(torch._foreach_mul(list(gradients), scale))
+    return list(kernels._foreach_mul(list(gradients), scale))
 
 
 def clip_by_value(gradients: Sequence[Tensor], limit: float) -> list[Tensor]:
     """Every element between -limit and limit."""
-    clipped = list(torch._foreach_clamp_max(list(gradients), limit))
-    torch._foreach_clamp_min_(clipped, -limit)
+    clipped = list(kernels._foreach_clamp_max(list(gradients), limit))
+    kernels._foreach_clamp_min_(clipped, -limit)
     return clipped

@@ -192,17 +192,13 @@ class OptimizerMap(Captured, MutableMapping[str, Optimizer]):
     Source: https://keras.io/api/optimizers/
     """
 
-    def __init__(
-        self, default_optimizer: Optimizer, optimizer_map: dict[str, Optimizer] | None = None
-    ) -> None:
+    def __init__(self, default_optimizer: Optimizer, optimizer_map: dict[str, Optimizer] | None = None) -> None:
         if not isinstance(default_optimizer, Optimizer):
             raise ArgumentTypeError(
                 "The default is no optimizer.", where="default_optimizer", received=repr(default_optimizer)
             )
         if optimizer_map is not None and not isinstance(optimizer_map, dict):
-            raise ArgumentTypeError(
-                "The map is no dict.", where="optimizer_map", received=repr(optimizer_map)
-            )
+            raise ArgumentTypeError("The map is no dict.", where="optimizer_map", received=repr(optimizer_map))
         self.default_optimizer = default_optimizer
         self.optimizer_map: dict[str, Optimizer] = optimizer_map or {}
 
@@ -219,12 +215,8 @@ class OptimizerMap(Captured, MutableMapping[str, Optimizer]):
             raise ArgumentError("There is an optimizer for this key already.", where=key)
         if not isinstance(key, str):
             raise ArgumentError("A key is a path or a pattern.", expected="str", received=repr(key))
-        if not isinstance(optimizer, Optimizer) or isinstance(
-            optimizer, (LossScaleOptimizer, MultiOptimizer)
-        ):
-            raise ArgumentError(
-                "This cannot be an entry.", expected="a plain optimizer", received=repr(optimizer)
-            )
+        if not isinstance(optimizer, Optimizer) or isinstance(optimizer, (LossScaleOptimizer, MultiOptimizer)):
+            raise ArgumentError("This cannot be an entry.", expected="a plain optimizer", received=repr(optimizer))
         self.optimizer_map[key] = optimizer
 
     def __delitem__(self, key: str) -> None:
@@ -267,9 +259,7 @@ class MultiOptimizer(Optimizer):
     Source: https://keras.io/api/optimizers/
     """
 
-    def __init__(
-        self, optimizer_map: Any, loss_scale_factor: float | None = None, name: str | None = None
-    ) -> None:
+    def __init__(self, optimizer_map: Any, loss_scale_factor: float | None = None, name: str | None = None) -> None:
         self.optimizers: list[Optimizer] = []
         super().__init__(0.0, loss_scale_factor=loss_scale_factor, name=name)
         self.optimizer_map = optimizer_map
@@ -280,9 +270,7 @@ class MultiOptimizer(Optimizer):
 
     def _adopt(self, optimizer: Any) -> int:
         """The place of an optimizer in the list, put there if need be."""
-        if not isinstance(optimizer, Optimizer) or isinstance(
-            optimizer, (LossScaleOptimizer, MultiOptimizer)
-        ):
+        if not isinstance(optimizer, Optimizer) or isinstance(optimizer, (LossScaleOptimizer, MultiOptimizer)):
             raise ArgumentError(
                 "This cannot be one of several optimizers.",
                 expected="a plain optimizer",

@@ -10,7 +10,7 @@ import torch
 
 from lamina.core.registry import builtin
 from lamina.optimizers.base import Number, Optimizer, Options, Tensor, takes_options
-from lamina.optimizers.blocks import Slots, add_scaled_, mix_, mix_squares_
+from lamina.optimizers.blocks import Slots, add_quotients_, kernels, mix_, mix_squares_
 from lamina.optimizers.schedules import LearningRateSchedule
 
 
@@ -193,9 +193,7 @@ class Muon(Optimizer):
         with torch.no_grad():
             for weight in self._parameters:
                 for name in ("momentum", "velocity"):
-                    made = (
-                        self.add_variable_from_reference(weight, name) if self._wants(weight, name) else None
-                    )
+                    made = self.add_variable_from_reference(weight, name) if self._wants(weight, name) else None
                     self._slots.setdefault(name, []).append(made)
 
     def _wants(self, weight: Tensor, slot: str) -> bool:
@@ -213,9 +211,7 @@ class Muon(Optimizer):
             self._apply_weight_decay(parameters, rate if self._explicit else float(rate))
         super()._update_now(parameters, gradients)
 
-    def update(
-        self, parameters: list[Tensor], gradients: list[Tensor], learning_rate: Number, step: Any
-    ) -> None:
+    def update(self, parameters: list[Tensor], gradients: list[Tensor], learning_rate: Number, step: Any) -> None:
         """Change weights and slots in place."""
         slots = self.slots(parameters, "momentum", "velocity")
         whose = [velocity is not None for velocity in slots["velocity"]]
@@ -235,15 +231,10 @@ class Muon(Optimizer):
     ) -> None:
         mix_(slots["momentum"], gradients, self.adam_beta_1)
         mix_squares_(slots["velocity"], gradients, self.adam_beta_2)
-        sizes = torch._foreach_sqrt(slots["velocity"])
-        torch._foreach_add_(sizes, self.epsilon)
-        rate = (
-            learning_rate
-            * self.adam_lr_ratio
-            * (1 - self.adam_beta_2**step) ** 0.5
-            / (1 - self.adam_beta_1**step)
-        )
-        add_scaled_(parameters, torch._foreach_div(slots["momentum"], sizes), -rate)
+        sizes = kernels._foreach_sqrt(slots["velocity"])
+        kernels._foreach_add_(sizes, self.epsilon)
+        rate = learning_rate * self.adam_lr_ratio * (1 - self.adam_beta_2**step) ** 0.5 / (1 - self.adam_beta_1**step)
+        add_quotients_(parameters, slots["momentum"], sizes, -rate)
 
     def _muon_rule(
         self,
@@ -254,8 +245,8 @@ class Muon(Optimizer):
         step: Any,
     ) -> None:
         sums = slots["momentum"]
-        torch._foreach_mul_(sums, self.momentum)
-        torch._foreach_add_(sums, gradients)
+        kernels._foreach_mul_(sums, self.momentum)
+        kernels._foreach_add_(sums, gradients)
         for weight, gradient, total in zip(parameters, gradients, sums, strict=True):
             ahead = gradient + self.momentum * total if self.nesterov else total
             scale = 1.0 if self.rms_rate is None else max(weight.shape) ** 0.5 * self.rms_rate

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Unpack
 
-import torch
-
 from lamina.core.registry import builtin
 from lamina.optimizers.base import Number, Optimizer, Options, Tensor, takes_options
-from lamina.optimizers.blocks import Slots, add_scaled_, mix_, mix_squares_
+from lamina.optimizers.blocks import Slots, add_quotients_, affine_, kernels, mix_, mix_squares_, root_steps_
 
 
 @builtin("keras.optimizers")
@@ -25,6 +23,7 @@ class RMSprop(Optimizer):
         **options: see `Optimizer`.
 
     Example:
+        >>> import torch
         >>> weight = torch.nn.Parameter(torch.tensor([1.0]))
         >>> RMSprop(learning_rate=0.1, rho=0.0).apply([torch.tensor([2.0])], [weight])
         >>> weight.data
@@ -54,6 +53,18 @@ class RMSprop(Optimizer):
         wanted = {"velocity": True, "momentum": self.momentum > 0, "average_gradient": self.centered}
         return [(name,) for name, is_wanted in wanted.items() if is_wanted]
 
+    def update(self, parameters: list[Tensor], gradients: list[Tensor], learning_rate: Number, step: Any) -> None:
+        """Change weights and slots in place, in one kernel where there is one."""
+        plain = not self.momentum and not self.centered and self.rho not in (0.0, 0.5, 1.0)
+        if not (plain and parameters[0].device.type == "cpu" and self._fuses(parameters)):
+            return super().update(parameters, gradients, learning_rate, step)
+        # The kernel is Adagrad's: it adds squared gradients to sums and divides by their roots. So the means become
+        # sums, (rho * mean + epsilon) / (1 - rho), and after it means again.
+        rho, squares = self.rho, self.slots(parameters, "velocity")["velocity"]
+        affine_(squares, rho / (1 - rho), self.epsilon / (1 - rho))
+        root_steps_(parameters, gradients, squares, float(learning_rate) * (1 - rho) ** -0.5)
+        affine_(squares, 1 - rho, -self.epsilon)
+
     def rule(
         self,
         parameters: list[Tensor],
@@ -65,17 +76,16 @@ class RMSprop(Optimizer):
         """Change weights and slots in place."""
         squares = slots["velocity"]
         mix_squares_(squares, gradients, self.rho)
-        sizes = torch._foreach_add(squares, self.epsilon)
+        sizes = kernels._foreach_add(squares, self.epsilon)
         if self.centered:
             means = slots["average_gradient"]
             mix_(means, gradients, self.rho)
-            torch._foreach_addcmul_(sizes, means, means, value=-1.0)
-        torch._foreach_sqrt_(sizes)
-        updates = torch._foreach_div(gradients, sizes)
+            kernels._foreach_addcmul_(sizes, means, means, value=-1.0)
+        kernels._foreach_sqrt_(sizes)
         if self.momentum > 0:
             moved = slots["momentum"]
-            torch._foreach_mul_(moved, self.momentum)
-            add_scaled_(moved, updates, learning_rate)
-            torch._foreach_sub_(parameters, moved)
+            kernels._foreach_mul_(moved, self.momentum)
+            add_quotients_(moved, gradients, sizes, learning_rate)
+            kernels._foreach_sub_(parameters, moved)
         else:
-            add_scaled_(parameters, updates, -learning_rate)
+            add_quotients_(parameters, gradients, sizes, -learning_rate)

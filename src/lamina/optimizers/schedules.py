@@ -161,9 +161,7 @@ class PiecewiseConstantDecay(LearningRateSchedule):
     Source: https://keras.io/api/optimizers/learning_rate_schedules/piecewise_constant_decay/
     """
 
-    def __init__(
-        self, boundaries: Sequence[float], values: Sequence[float], name: str = "PiecewiseConstant"
-    ) -> None:
+    def __init__(self, boundaries: Sequence[float], values: Sequence[float], name: str = "PiecewiseConstant") -> None:
         if len(boundaries) != len(values) - 1:
             raise ArgumentError(
                 "There is one value more than there are boundaries.",
@@ -340,9 +338,7 @@ class CosineDecayRestarts(LearningRateSchedule):
             restarts = part.floor()
             part = part - restarts
         else:
-            restarts = (
-                (1.0 - part * (1.0 - self.t_mul)).log() / _float(self.t_mul).log().to(part.device)
-            ).floor()
+            restarts = ((1.0 - part * (1.0 - self.t_mul)).log() / _float(self.t_mul).log().to(part.device)).floor()
             passed = (1.0 - self.t_mul**restarts) / (1.0 - self.t_mul)
             part = (part - passed) / self.t_mul**restarts
         wave = 0.5 * self.m_mul**restarts * (1.0 + (math.pi * part).cos())

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Unpack
 
-import torch
-
 from lamina.core.errors import ArgumentError
 from lamina.core.registry import builtin
-from lamina.optimizers.base import Number, Optimizer, Options, Tensor, are_fusable, takes_options
-from lamina.optimizers.blocks import Slots, add_scaled_
+from lamina.optimizers.base import Number, Optimizer, Options, Tensor, takes_options
+from lamina.optimizers.blocks import Slots, add_scaled_, kernels
 
 
 @builtin("keras.optimizers")
@@ -29,6 +27,7 @@ class SGD(Optimizer):
         ArgumentError: momentum outside [0, 1].
 
     Example:
+        >>> import torch
         >>> weight = torch.nn.Parameter(torch.tensor([1.0]))
         >>> SGD(learning_rate=0.1).apply([torch.tensor([2.0])], [weight])
         >>> weight.data
@@ -55,22 +54,20 @@ class SGD(Optimizer):
         """The velocities, called "momentum", where there is momentum."""
         return (("momentum",),) if self.momentum else ()
 
-    def update(
-        self, parameters: list[Tensor], gradients: list[Tensor], learning_rate: Number, step: Any
-    ) -> None:
+    def update(self, parameters: list[Tensor], gradients: list[Tensor], learning_rate: Number, step: Any) -> None:
         """Change weights and velocities in place, in one kernel where there is one."""
-        if self._explicit or self._own_step or not are_fusable(parameters):
+        if not self._fuses(parameters):
             return super().update(parameters, gradients, learning_rate, step)
         rate, velocities, dampening = float(learning_rate), [], 0.0
         if self.momentum:
             # The kernel keeps momentum * velocity + (1 - dampening) * gradient and subtracts it times its rate.
             velocities = self.slots(parameters, "momentum")["momentum"]
             if self.nesterov:
-                gradients = list(torch._foreach_mul(gradients, -rate))
+                gradients = list(kernels._foreach_mul(gradients, -rate))
             else:
                 dampening = 1.0 + rate
             rate = -1.0
-        torch._fused_sgd_(
+        kernels._fused_sgd_(
             parameters,
             gradients,
             velocities,
@@ -95,10 +92,10 @@ class SGD(Optimizer):
         if not self.momentum:
             return add_scaled_(parameters, gradients, -learning_rate)
         velocities = slots["momentum"]
-        torch._foreach_mul_(velocities, self.momentum)
+        kernels._foreach_mul_(velocities, self.momentum)
         add_scaled_(velocities, gradients, -learning_rate)
         if self.nesterov:
-            torch._foreach_add_(parameters, velocities, alpha=self.momentum)
+            kernels._foreach_add_(parameters, velocities, alpha=self.momentum)
             add_scaled_(parameters, gradients, -learning_rate)
         else:
-            torch._foreach_add_(parameters, velocities)
+            kernels._foreach_add_(parameters, velocities)

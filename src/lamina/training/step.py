@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from lamina.core import tree
+from lamina.core import scopes, tree
 from lamina.core.errors import StateError
 from lamina.data.source import unpack_x_y_sample_weight
 from lamina.layers.base import Layer
@@ -119,7 +119,8 @@ def forward(state: TrainState, data: Any) -> tuple[Any, Any, Any, Tensor]:
     else:
         x, y, sample_weight = unpack_x_y_sample_weight(data)
     state.penalties.forget()
-    y_pred = state.model(x)
+    with scopes.entry():  # so that what a layer adds in several calls is kept together
+        y_pred = state.model(x)
     loss = None if state.loss is None else state.loss(y, y_pred, sample_weight)
     loss = state.penalties.add_to(loss)
     if loss is None:

@@ -27,7 +27,10 @@ def new_figure(width: float, height: float) -> Any:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingPackageError("Pictures need matplotlib.", fix="pip install 'lamina[plot]'") from error
-    return Figure(figsize=(width, height), dpi=120, facecolor="white", layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=120, facecolor="white", layout="constrained")
+    layout: Any = figure.get_layout_engine()
+    layout.set(w_pad=0.08, h_pad=0.08)
+    return figure
 
 
 def save(figure: Any, path: str | os.PathLike[str] | None) -> None:

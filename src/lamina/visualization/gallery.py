@@ -43,7 +43,7 @@ def plot_predictions(
     Example:
         >>> figure = plot_predictions(np.zeros((2, 8, 8)), [1, 0], [[0.1, 0.9], [0.3, 0.7]], columns=2)
         >>> [panel.get_title() for panel in figure.axes]
-        ['✓ 1  90%', '✗ 1, not 0']
+        ['✓ 1  90%', '✗ 1 (is 0)']
     """
     pictures, truth, told = (convert_to_numpy(x) for x in (images, labels, predictions))
     if not len(pictures) == len(truth) == len(told) or not len(pictures):
@@ -80,7 +80,7 @@ def _draw(
     shown, true_name = (names[guess], names[truth]) if names else (str(guess), str(truth))
     is_right = guess == truth
     share = "" if confidence is None else f"  {confidence:.0%}"
-    caption = f"✓ {shown}{share}" if is_right else f"✗ {shown}, not {true_name}"
+    caption = f"✓ {shown}{share}" if is_right else f"✗ {shown} (is {true_name})"
     panel.set_title(
         caption, fontsize=9, pad=4, color=RIGHT if is_right else WRONG, fontweight=None if is_right else "bold"
     )
