@@ -182,7 +182,9 @@ def test_copies_compute_the_same_and_are_independent(make, copy_of):
         for weight in other.weights:
             weight.add_(1.0)
     again = model(x)
-    torch.testing.assert_close(again["out"] if isinstance(again, dict) else again, first["out"] if isinstance(first, dict) else first)
+    torch.testing.assert_close(
+        again["out"] if isinstance(again, dict) else again, first["out"] if isinstance(first, dict) else first
+    )
 
 
 @pytest.mark.parametrize("make", [small_cnn, two_inputs])
@@ -288,7 +290,9 @@ def test_torch_modules_are_layers():
 
 def test_hooks_state_dict_and_to():
     model, other = small_cnn(), small_cnn()
-    other.load_state_dict({k.replace("conv2d", "conv2d"): v for k, v in zip(other.state_dict(), model.state_dict().values(), strict=True)})
+    other.load_state_dict(
+        {k.replace("conv2d", "conv2d"): v for k, v in zip(other.state_dict(), model.state_dict().values(), strict=True)}
+    )
     seen = []
     handle = model.layers[0].register_forward_hook(lambda module, args, output: seen.append(output.shape))
     x = torch.randn(2, 8, 8, 1)

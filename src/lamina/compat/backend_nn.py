@@ -7,6 +7,7 @@ from typing import Any
 
 from lamina import ops
 from lamina.core import config
+from lamina.layers import UpSampling2D
 from lamina.ops import random
 
 
@@ -180,9 +181,7 @@ def resize_images(
     x: Any, height_factor: int, width_factor: int, data_format: str, interpolation: str = "nearest"
 ) -> Any:
     """Images (batch, height, width, channels) enlarged by whole factors."""
-    height, width = x.shape[1:3] if data_format == "channels_last" else x.shape[2:4]
-    size = (height * height_factor, width * width_factor)
-    return ops.image.resize(x, size, interpolation=interpolation, data_format=data_format)
+    return UpSampling2D((height_factor, width_factor), data_format, interpolation)(x)
 
 
 def resize_volumes(x: Any, depth_factor: int, height_factor: int, width_factor: int, data_format: str) -> Any:

@@ -16,7 +16,6 @@ from lamina.core.errors import say_once
 from lamina.models import Model
 from lamina.optimizers import Optimizer
 from lamina.optimizers.schedules import InverseTimeDecay
-from lamina.training.trainer import Trainer
 
 _LOADING = ("max_queue_size", "max_q_size", "workers", "nb_worker", "use_multiprocessing", "pickle_safe")
 _FIT = {"nb_epoch": "epochs", "samples_per_epoch": "steps_per_epoch", "nb_val_samples": "validation_steps"}
@@ -153,16 +152,22 @@ def _replace(owner: type, name: str, value: Any) -> None:
     setattr(owner, name, value)
 
 
+def _rename(method: str, renamed: Mapping[str, str], dropped: tuple[str, ...]) -> None:
+    """Let a method of models take old arguments. It is replaced where it is defined, so that it overrides nothing."""
+    owner = next(cls for cls in Model.__mro__ if method in cls.__dict__)
+    _replace(owner, method, renaming(owner.__dict__[method], f"Model.{method}", renamed, dropped))
+
+
 def install_arguments() -> None:
     """Let lamina's classes take the arguments, and have the methods, that old scripts use."""
     if _originals:
         return
     for method in (fit_generator, evaluate_generator, predict_generator, predict_classes, predict_proba):
         _replace(Model, method.__name__, method)
-    _replace(Trainer, "fit", renaming(Trainer.fit, "Model.fit", _FIT, _LOADING))
-    for name in ("evaluate", "predict"):
-        _replace(Trainer, name, renaming(getattr(Trainer, name), f"Model.{name}", {"val_samples": "steps"}, _LOADING))
-    _replace(Trainer, "compile", renaming(Trainer.compile, "Model.compile", {}, _COMPILE))
+    _rename("fit", _FIT, _LOADING)
+    _rename("evaluate", {"val_samples": "steps"}, _LOADING)
+    _rename("predict", {"val_samples": "steps"}, _LOADING)
+    _rename("compile", {}, _COMPILE)
     for name, cls in vars(optimizers).items():
         if _takes_a_rate(cls):
             _replace(cls, "__init__", with_old_rates(cls.__init__, name))

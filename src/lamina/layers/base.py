@@ -321,7 +321,7 @@ class Layer(Captured, WeightOwner):
         plain = (
             not self._mixed
             and self.activity_regularizer is None
-            and not self._call_losses
+            and not any(layer._call_losses for layer in self._flatten_layers())
             and not self._makes_masks(outputs)
             and set(kwargs) <= {"training"}
             and all(type(x) is torch.Tensor and x.dtype is inputs[0].dtype for x in inputs)

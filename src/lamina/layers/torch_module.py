@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import torch
 from torch import nn
 
-from lamina.core.errors import ArgumentTypeError
+from lamina.core.errors import ArgumentError, ArgumentTypeError
 from lamina.core.registry import builtin
+from lamina.core.tensors import convert_to_numpy
 from lamina.layers.base import Layer
 
 
@@ -44,3 +48,20 @@ class TorchModuleWrapper(Layer):
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """What the module gives."""
         return self.module(*args, **kwargs)
+
+    def save_own_variables(self, store: Any) -> None:
+        """Write the module's state into a mapping, under the module's own names."""
+        for key, value in self.module.state_dict().items():
+            store[key] = convert_to_numpy(value)
+
+    def load_own_variables(self, store: Mapping[str, Any]) -> None:
+        """Read the module's state from a mapping.
+
+        Raises:
+            ArgumentError: names or shapes differ from the module's.
+        """
+        state = {key: torch.as_tensor(np.asarray(store[key])) for key in store.keys()}  # noqa: SIM118
+        try:
+            self.module.load_state_dict(state)
+        except RuntimeError as error:
+            raise ArgumentError("The file does not fit the module.", where=self._where(), received=str(error)) from None

@@ -288,7 +288,12 @@ class WeightOwner(nn.Module):
                 weight.copy_(convert_to_tensor(value, device=weight.device))
 
     def _own_weights(self) -> list[Any]:
-        return [w for w in (*self._parameters.values(), *self._buffers.values()) if w is not None]
+        """The weights held by attributes and by containers among these, parameters before state."""
+        owners: list[nn.Module] = [self]
+        for owner in owners:
+            owners += [child for child in owner._modules.values() if isinstance(child, Holder)]
+        tables = [owner._parameters for owner in owners] + [owner._buffers for owner in owners]
+        return [weight for table in tables for weight in table.values() if weight is not None]
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
         """`.to()`, `.half()`, ...: obeyed, with variables staying variables and the policy following the dtype."""

@@ -13,9 +13,11 @@ from lamina.core.registry import maybe_scope
 from lamina.core.serialization import deserialize_keras_object, serialize_keras_object
 from lamina.graph.infer import infer
 from lamina.graph.node import OPS, Node, Operation, connect
+from lamina.graph.op import any_symbolic
 from lamina.graph.tensor import KerasTensor
 from lamina.layers.base import Layer
 from lamina.layers.input import InputLayer
+from lamina.saving import keras_ops
 
 _TENSOR = "__keras_tensor__"
 
@@ -69,12 +71,24 @@ def _operation_config(operation: Any) -> dict[str, Any]:
             where=f"operation '{operation.name}'",
             fix="use a function of lamina.ops, or put the code into a layer of your own",
         )
-    return {
-        "module": "lamina.ops",
-        "class_name": operation.label,
-        "config": {"name": operation.name},
-        "registered_name": None,
-    }
+    known = _as_keras(operation._inbound_nodes[0])
+    if known is None:
+        config = {"module": "lamina.ops", "class_name": operation.label, "config": {}, "registered_name": None}
+    else:
+        op, settings, _ = known
+        config = {
+            "module": op.module,
+            "class_name": op.class_name,
+            "config": settings,
+            "registered_name": op.class_name,
+        }
+    return {**config, "config": {"name": operation.name, **serialize_keras_object(config["config"])}}
+
+
+def _as_keras(node: Node) -> Any:
+    """A call of an op as Keras's files have it: the op, its settings and the call's arguments; None if they cannot."""
+    found = keras_ops.split_arguments(node.operation.label, node.operation.function, node.args, node.kwargs)
+    return None if found is None or any_symbolic(found[1]) else found
 
 
 def _node_config(node: Node, places: Mapping[int, tuple[str, int, int]]) -> dict[str, Any]:
@@ -85,9 +99,12 @@ def _node_config(node: Node, places: Mapping[int, tuple[str, int, int]]) -> dict
         config = {"shape": list(leaf.shape), "dtype": leaf.dtype, "keras_history": list(place)}
         return {"class_name": _TENSOR, "config": config}
 
+    args, kwargs = node.args, node.kwargs
+    if isinstance(node.operation, Operation) and (known := _as_keras(node)) is not None:
+        args, kwargs = known[2], {}
     return {
-        "args": [_map_leaves(describe, arg) for arg in node.args],
-        "kwargs": {key: _map_leaves(describe, value) for key, value in node.kwargs.items()},
+        "args": [_map_leaves(describe, arg) for arg in args],
+        "kwargs": {key: _map_leaves(describe, value) for key, value in kwargs.items()},
     }
 
 
@@ -131,7 +148,7 @@ def _revive_operation(entry: Mapping[str, Any]) -> Any:
     module = str(entry.get("module"))
     if module.startswith(("lamina.ops", "keras.src.ops", "keras.ops")):
         label = str(entry["class_name"])
-        label = label if label in OPS else to_snake_case(label)
+        label = keras_ops.op_names().get(label) or (label if label in OPS else to_snake_case(label))
         if label not in OPS:
             raise FileError(f'The config names an unknown op "{label}".{nearest(label, OPS)}')
         settings = {key: value for key, value in entry["config"].items() if key not in ("name", "dtype")}

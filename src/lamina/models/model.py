@@ -17,6 +17,7 @@ from lamina.layers.base import Layer
 from lamina.layers.torch_module import TorchModuleWrapper
 from lamina.layers.tracking import Holder
 from lamina.models import summary as summary_table
+from lamina.saving.archive import parse_json
 from lamina.training.trainer import Trainer
 
 
@@ -165,7 +166,7 @@ def model_from_json(json_string: str, custom_objects: Mapping[str, Any] | None =
         >>> model_from_json(model.to_json()).count_params()
         3
     """
-    return deserialize_keras_object(json.loads(json_string), custom_objects=custom_objects)
+    return deserialize_keras_object(parse_json(json_string, "json_string"), custom_objects=custom_objects)
 
 
 def as_layer(module: Any) -> Any:

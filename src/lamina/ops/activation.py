@@ -390,8 +390,7 @@ def _warn_of_one(x: Tensor, axis: int) -> None:
     """A softmax over a single element is 1 whatever the input, which is hardly ever meant."""
     if -x.ndim <= axis < x.ndim and x.shape[axis] == 1 and not torch.compiler.is_compiling():
         warn_once(
-            f"A softmax over axis {axis} of a tensor of shape {tuple(x.shape)} always gives 1, because that "
-            "axis has size 1. A sigmoid may be meant.",
+            f"A softmax over axis {axis} always gives 1 here, because that axis has size 1. A sigmoid may be meant.",
             stacklevel=5,
         )
 

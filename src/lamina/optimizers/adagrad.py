@@ -10,7 +10,7 @@ import torch
 from lamina.core.errors import ArgumentError
 from lamina.core.registry import builtin
 from lamina.optimizers.base import Number, Optimizer, Options, Tensor, takes_options
-from lamina.optimizers.blocks import Slots, add_quotients_, add_scaled_, kernels, mix_squares_, root_steps_
+from lamina.optimizers.blocks import Slots, add_number_, add_quotients_, add_scaled_, kernels, mix_squares_, root_steps_
 
 
 @builtin("keras.optimizers")
@@ -212,5 +212,5 @@ class Ftrl(Optimizer):
         pulled = kernels._foreach_clamp_min(kernels._foreach_clamp_max(linear, limit), -limit)
         kernels._foreach_sub_(pulled, linear)
         kernels._foreach_mul_(after, 1 / learning_rate)
-        kernels._foreach_add_(after, 2 * (self.l2_regularization_strength + self.beta / (2.0 * learning_rate)))
+        add_number_(after, 2 * self.l2_regularization_strength + self.beta / learning_rate)
         kernels._foreach_copy_(parameters, kernels._foreach_div(pulled, after))

@@ -81,6 +81,14 @@ def add_scaled_(tensors: Sequence[Tensor], others: Sequence[Tensor], factor: flo
         kernels._foreach_add_(list(tensors), list(others), alpha=factor)
 
 
+def add_number_(tensors: Sequence[Tensor], number: float | Tensor) -> None:
+    """Add one number, or a tensor without axes, to all, in place."""
+    if isinstance(number, Tensor):
+        kernels._foreach_add_(list(tensors), [number] * len(tensors))
+    else:
+        kernels._foreach_add_(list(tensors), number)
+
+
 def add_quotients_(
     tensors: Sequence[Tensor],
     numerators: Sequence[Tensor],

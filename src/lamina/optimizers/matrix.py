@@ -249,15 +249,22 @@ class Muon(Optimizer):
         kernels._foreach_add_(sums, gradients)
         for weight, gradient, total in zip(parameters, gradients, sums, strict=True):
             ahead = gradient + self.momentum * total if self.nesterov else total
-            scale = 1.0 if self.rms_rate is None else max(weight.shape) ** 0.5 * self.rms_rate
-            weight.sub_(self._orthogonal(ahead) * (learning_rate * scale))
+            weight.sub_(self.lr_adjust(self.zeropower_via_newtonschulz5(ahead, self.ns_steps)) * learning_rate)
 
-    def _orthogonal(self, x: Tensor) -> Tensor:
-        """About the nearest orthogonal matrix, by Newton-Schulz iterations."""
+    def lr_adjust(self, x: Tensor) -> Tensor:
+        """An update scaled to the size that Adam's would have."""
+        return x if self.rms_rate is None else x * (max(x.shape) ** 0.5 * self.rms_rate)
+
+    def transpose_last_axis(self, X: Tensor) -> Tensor:
+        """The matrix with rows and columns exchanged."""
+        return X.mT
+
+    def zeropower_via_newtonschulz5(self, x: Tensor, steps: int) -> Tensor:
+        """About the nearest orthogonal matrix, by so many Newton-Schulz iterations."""
         tall = x.shape[-2] > x.shape[-1]
         x = x.mT if tall else x
         x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
-        for _ in range(self.ns_steps):
+        for _ in range(steps):
             square = x @ x.mT
             x = self.muon_a * x + (self.muon_b * square + self.muon_c * square @ square) @ x
         return x.mT if tall else x
