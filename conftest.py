@@ -14,6 +14,9 @@ from lamina.core.naming import clear_session
 from lamina.core.seeds import set_random_seed
 
 
+collect_ignore_glob = ["tests/compat/scripts/*", "tools/*", "benchmarks/*"]
+
+
 @pytest.fixture(autouse=True)
 def _clean_state() -> None:
     """Every test starts with fresh names, default settings and the same random numbers."""

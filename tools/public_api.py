@@ -23,11 +23,15 @@ sys.path.insert(0, str(ROOT / "src"))
 
 
 def exported(module: types.ModuleType) -> list[str]:
-    """The names that a module offers: what it defines, and what it imports under an explicit `as`."""
+    """The names that a module offers: what it defines, and what it imports under an explicit `as`.
+
+    In an `__init__.py` that may be a new name; elsewhere `import x as y` is a matter of the file alone.
+    """
     names: set[str] = set()
+    is_face = hasattr(module, "__path__")
     for node in ast.parse(inspect.getsource(module)).body:
         if isinstance(node, ast.Import | ast.ImportFrom):
-            names.update(alias.asname for alias in node.names if alias.asname)
+            names.update(a.asname for a in node.names if a.asname and (is_face or a.asname == a.name))
         elif isinstance(node, ast.FunctionDef | ast.ClassDef):
             names.add(node.name)
         elif isinstance(node, ast.Assign):

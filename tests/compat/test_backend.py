@@ -118,10 +118,13 @@ def test_network_functions():
     same(N.pool2d(image, (2, 2), (2, 2), pool_mode="avg"), image.reshape(1, 2, 2, 2, 2, 2).mean((2, 4)))
     same(N.resize_images(image, 2, 3, "channels_last"), image.repeat(2, 1).repeat(3, 2))
     same(N.relu(X, 0.1, 1.0, 0.2), np.where(X >= 0.2, np.minimum(X, 1.0), 0.1 * (X - 0.2)))
-    same(N.bias_add(image, ops.array([1.0, 2.0])), image + np.array([1, 2]))
+    same(N.bias_add(ops.array(image), ops.array([1.0, 2.0])), image + np.array([1, 2]))
     moved = image.transpose(0, 3, 1, 2)
-    same(N.bias_add(moved, ops.array([1.0, 2.0]), "channels_first"), moved + np.array([1, 2]).reshape(1, 2, 1, 1))
-    same(N.batch_normalization(X, 1.0, 4.0, 0.5, 2.0, epsilon=0.0), (X - 1) / 2 * 2 + 0.5)
+    same(
+        N.bias_add(ops.array(moved), ops.array([1.0, 2.0]), "channels_first"),
+        moved + np.array([1, 2]).reshape(1, 2, 1, 1),
+    )
+    same(N.batch_normalization(ops.array(X), 1.0, 4.0, 0.5, 2.0, epsilon=0.0), (X - 1) / 2 * 2 + 0.5)
     assert N.conv1d(X, np.ones((3, 4, 5), "float32"), padding="causal").shape == (2, 3, 5)
     assert N.random_uniform((3,), 2.0, 3.0).min() >= 2
 

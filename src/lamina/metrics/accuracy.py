@@ -21,18 +21,29 @@ def _tensors(y_true: Any, y_pred: Any) -> tuple[Tensor, Tensor]:
     return y_true, y_pred
 
 
-def _equal(first: Tensor, second: Tensor, fix: str = "give as many labels as predictions") -> Tensor:
-    """Where the two are equal, as floats."""
+def _equal(first: Tensor, second: Tensor) -> Tensor:
+    """Where the two are equal, as floats; shapes may broadcast."""
     try:
         return (first == second).to(torch_dtype(None))
     except RuntimeError:
-        raise ShapeError(
-            "Labels and predictions do not have matching shapes.",
-            where="y_true, y_pred (after taking the best class, where there are classes)",
-            expected=tuple(second.shape),
-            received=tuple(first.shape),
-            fix=fix,
-        ) from None
+        raise _mismatch(first, second, "give as many labels as predictions") from None
+
+
+def _same_class(labels: Tensor, best: Tensor, fix: str) -> Tensor:
+    """Where the best class is that of the label, as floats."""
+    if labels.shape != best.shape:
+        raise _mismatch(labels, best, fix)
+    return (labels == best).to(torch_dtype(None))
+
+
+def _mismatch(labels: Tensor, predictions: Tensor, fix: str) -> ShapeError:
+    return ShapeError(
+        "Labels and predictions do not have matching shapes.",
+        where="y_true, y_pred (after taking the best class, where there are classes)",
+        expected=tuple(predictions.shape),
+        received=tuple(labels.shape),
+        fix=fix,
+    )
 
 
 def accuracy(y_true: Any, y_pred: Any) -> Tensor:
@@ -82,7 +93,7 @@ def categorical_accuracy(y_true: Any, y_pred: Any) -> Tensor:
     labels = y_true.argmax(-1)
     shape = labels.shape
     extra = labels.dim() == y_pred.dim()
-    matches = _equal(
+    matches = _same_class(
         labels.squeeze(-1) if extra else labels,
         y_pred.argmax(-1),
         "for integer labels use sparse_categorical_accuracy",
@@ -105,7 +116,7 @@ def sparse_categorical_accuracy(y_true: Any, y_pred: Any) -> Tensor:
     y_true, y_pred = _tensors(y_true, y_pred)
     if y_true.dim() == y_pred.dim() and y_true.shape[-1] == 1:
         y_true = y_true.squeeze(-1)
-    matches = _equal(y_true, y_pred.argmax(-1), "for one-hot labels use categorical_accuracy")
+    matches = _same_class(y_true, y_pred.argmax(-1), "for one-hot labels use categorical_accuracy")
     return matches.squeeze(-1) if matches.dim() > 1 and matches.shape[-1] == 1 else matches
 
 

@@ -173,12 +173,7 @@ class Metric(Captured):
         """The variables with other values (copies of them) for a while."""
         variables = self.variables
         if values is not None and len(values) != len(variables):
-            raise ShapeError(
-                "The metric has another number of variables.",
-                where=f"metric '{self.name}'",
-                expected=len(variables),
-                received=len(values),
-            )
+            raise self._miscounted(values, variables)
         kept = [variable.data for variable in variables]
         try:
             for variable, value in zip(variables, kept if values is None else values, strict=True):
@@ -187,6 +182,58 @@ class Metric(Captured):
         finally:
             for variable, value in zip(variables, kept, strict=True):
                 variable.data = value
+
+    @contextlib.contextmanager
+    def explicit(self, variables: Sequence[Tensor]) -> Iterator[None]:
+        """Within it, other tensors stand in for the variables and are changed in place: for tracing and capturing.
+
+        Args:
+            variables: what stands for `metric.variables`, one to one.
+
+        Example:
+            >>> from lamina.metrics import Mean
+            >>> metric, state = Mean(), [torch.zeros(()), torch.zeros(())]
+            >>> with metric.explicit(state):
+            ...     metric.update_state(torch.tensor([1.0, 3.0]))
+            >>> state, metric.result()
+            ([tensor(4.), tensor(2.)], tensor(0.))
+        """
+        own = self.variables
+        if len(variables) != len(own):
+            raise self._miscounted(variables, own)
+        replaced = {id(old): new for old, new in zip(own, variables, strict=True)}
+        changed: list[tuple[Metric, dict[str, Any]]] = []
+        try:
+            self._substitute(replaced, changed)
+            yield
+        finally:
+            for metric, kept in changed:
+                metric.__dict__.update(kept)
+
+    def _substitute(self, replaced: dict[int, Tensor], changed: list[tuple[Metric, dict[str, Any]]]) -> None:
+        """Put other tensors in the place of variables, noting what was there."""
+        changed.append((self, dict(self.__dict__)))
+
+        def other(value: Any) -> Any:
+            if isinstance(value, Metric):
+                value._substitute(replaced, changed)
+            elif isinstance(value, list):
+                return [other(part) for part in value]
+            elif isinstance(value, dict):
+                return {key: other(part) for key, part in value.items()}
+            return replaced.get(id(value), value)
+
+        for key, value in list(self.__dict__.items()):
+            if isinstance(value, (Tensor, Metric, list, dict)):
+                self.__dict__[key] = other(value)
+
+    def _miscounted(self, given: Sequence[Any], own: Sequence[Any]) -> ShapeError:
+        return ShapeError(
+            "The metric has another number of variables.",
+            where=f"metric '{self.name}'",
+            expected=len(own),
+            received=len(given),
+        )
 
     def stateless_update_state(self, metric_variables: Sequence[Any], *args: Any, **kwargs: Any) -> list[Tensor]:
         """The state after a batch, given the state before it; the metric itself stays as it is.

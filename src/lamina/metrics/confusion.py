@@ -125,20 +125,22 @@ class ConfusionMetric(Metric):
         return weights
 
     def _counts_at(self, labels: Tensor, positive: Tensor, weights: Tensor | None) -> dict[str, Tensor]:
-        """The four counts for predictions already compared with a threshold; the last axis is summed over."""
+        """The counts kept, for predictions already compared with a threshold; the last axis is summed over."""
         if weights is None:
             both = (labels & positive).sum(-1)
-            predicted, true, size = positive.sum(-1), labels.sum(-1), labels.shape[-1]
         else:
-            weighted = labels * weights
-            both, predicted = (weighted * positive).sum(-1), (weights * positive).sum(-1)
-            true, size = weighted.sum(-1), weights.sum(-1)
-        return {
-            "true_positives": both,
-            "false_positives": predicted - both,
-            "false_negatives": true - both,
-            "true_negatives": size - predicted - true + both,
-        }
+            labels, positive = labels * weights, positive * weights
+            both = (labels * positive.ne(0)).sum(-1)
+        counts = {"true_positives": both}
+        wanted = self._counters.keys()
+        predicted = positive.sum(-1) if wanted & {"false_positives", "true_negatives"} else both
+        true = labels.sum(-1) if wanted & {"false_negatives", "true_negatives"} else both
+        counts |= {"false_positives": predicted - both} if "false_positives" in wanted else {}
+        counts |= {"false_negatives": true - both} if "false_negatives" in wanted else {}
+        if "true_negatives" in wanted:
+            size = labels.shape[-1] if weights is None else weights.sum(-1)
+            counts["true_negatives"] = size - predicted - true + both
+        return counts
 
     def _counts_at_each(self, labels: Tensor, y_pred: Tensor, weights: Tensor | None) -> dict[str, Tensor]:
         """The four counts at each threshold, every prediction compared with every threshold."""
