@@ -17,6 +17,7 @@ X = np.random.default_rng(0).normal(size=(2, 3, 4)).astype("float32")
 
 
 def same(result, expected, **tolerance):
+    expected = ops.convert_to_numpy(expected)
     np.testing.assert_allclose(ops.convert_to_numpy(result), expected, **({"rtol": 1e-5, "atol": 1e-6} | tolerance))
 
 
@@ -127,6 +128,34 @@ def test_network_functions():
     same(N.batch_normalization(ops.array(X), 1.0, 4.0, 0.5, 2.0, epsilon=0.0), (X - 1) / 2 * 2 + 0.5)
     assert N.conv1d(X, np.ones((3, 4, 5), "float32"), padding="causal").shape == (2, 3, 5)
     assert N.random_uniform((3,), 2.0, 3.0).min() >= 2
+    assert N.random_uniform_variable((3,), 2.0, 3.0).assign_add([1.0, 1.0, 1.0]).min() >= 3
+    assert K.int_shape(N.random_normal_variable((3, 2), 0.0, 1.0)) == (3, 2)
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize(("strides", "size"), [((1, 1), 3), ((2, 2), 3), ((2, 2), 4), ((3, 3), 2)])
+def test_transposed_convolution_is_the_layer_s(padding, strides, size):
+    layer = layers.Conv2DTranspose(5, size, strides, padding, use_bias=False)
+    x = ops.convert_to_tensor(np.random.default_rng(3).normal(size=(2, 6, 7, 3)).astype("float32"))
+    expected = layer(x)
+    same(N.conv2d_transpose(x, layer.kernel, expected.shape, strides, padding), expected)
+    moved = N.conv2d_transpose(
+        ops.transpose(x, (0, 3, 1, 2)), layer.kernel, (2, 5, *expected.shape[1:3]), strides, padding, "channels_first"
+    )
+    same(ops.transpose(moved, (0, 2, 3, 1)), expected)
+
+
+def test_ctc():
+    chances = np.array([[[0.1, 0.6, 0.3], [0.2, 0.3, 0.5], [0.7, 0.1, 0.2]]] * 2, "float32")
+    lengths = np.array([[3], [2]])
+    decoded, scores = N.ctc_decode(chances, lengths[:, 0])
+    assert decoded[0].tolist() == [[1, 0], [1, -1]]
+    same(scores, [[-np.log(0.6 * 0.5 * 0.7)], [-np.log(0.6 * 0.5)]])
+    # With two steps the label 1 comes from the paths (1, 1), (1, blank) and (blank, 1).
+    cost = N.ctc_batch_cost(np.array([[1], [1]]), chances, np.array([[2], [2]]), np.array([[1], [1]]))
+    same(cost, [[-np.log(0.6 * 0.3 + 0.6 * 0.5 + 0.3 * 0.3)]] * 2, rtol=1e-4)
+    with pytest.raises(ArgumentError, match="greedy"):
+        N.ctc_decode(chances, lengths, greedy=False)
 
 
 def test_focal_losses():

@@ -217,6 +217,13 @@ def test_files_of_keras_name_rms_scaling() -> None:
         LayerNormalization(rms_scaling=True)
 
 
+@pytest.mark.parametrize(("axis", "layout"), [(-1, (0, 1, 2, 3)), (1, (0, 3, 1, 2))])
+def test_groups_of_inputs_that_need_no_gradient(axis: int, layout: tuple[int, ...]) -> None:
+    layer = GroupNormalization(groups=2, axis=axis)
+    layer(torch.randn(2, 3, 3, 4).permute(layout)).square().sum().backward()
+    assert layer.gamma.grad.shape == (4,)
+
+
 @pytest.mark.parametrize("axis", [4, -5, [1, 7]])
 @pytest.mark.parametrize("make", [BatchNormalization, LayerNormalization, GroupNormalization, RMSNormalization])
 def test_axes_that_do_not_exist(make, axis) -> None:

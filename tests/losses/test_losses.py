@@ -59,15 +59,15 @@ def test_logits_of_another_activation_are_not_used():
     y_true = torch.tensor([[0.0, 1.0]])
     logits = torch.tensor([[1.0, 3.0]], requires_grad=True)
     plain = losses.BinaryCrossentropy()(y_true, logits.softmax(-1))
-    assert float(losses.BinaryCrossentropy()(y_true, activations.softmax(logits))) == pytest.approx(float(plain))
+    assert losses.BinaryCrossentropy()(y_true, activations.softmax(logits)).item() == pytest.approx(plain.item())
     plain = losses.CategoricalCrossentropy()(y_true, logits.sigmoid())
-    assert float(losses.CategoricalCrossentropy()(y_true, activations.sigmoid(logits))) == pytest.approx(float(plain))
+    assert losses.CategoricalCrossentropy()(y_true, activations.sigmoid(logits)).item() == pytest.approx(plain.item())
 
 
 def test_logits_survive_a_cast():
     logits = torch.tensor([[60.0, -60.0]], dtype=torch.bfloat16, requires_grad=True)
     loss = losses.SparseCategoricalCrossentropy()(torch.tensor([1]), activations.softmax(logits))
-    assert loss.dtype is torch.float32 and float(loss) == pytest.approx(120.0)
+    assert loss.dtype is torch.float32 and loss.item() == pytest.approx(120.0)
 
 
 def test_logits_for_a_loss_from_logits_are_reported():

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from lamina import ops
 from lamina.callbacks.base import Callback
 from lamina.core.errors import ArgumentError
 
@@ -61,6 +62,11 @@ class MonitorCallback(Callback):
         if self._sign is None:
             self._sign = self._direction()
         return reference is None or self._sign * (value - reference) > self.min_delta
+
+    @property
+    def monitor_op(self) -> Any:
+        """`ops.greater` where more is better, `ops.less` where less is; None before the first comparison."""
+        return None if self._sign is None else ops.greater if self._sign > 0 else ops.less
 
     def find(self, logs: Mapping[str, Any] | None) -> Any:
         """The monitored result, or None with a warning that names those there are."""

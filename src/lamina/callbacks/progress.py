@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from lamina.callbacks.base import Callback
 from lamina.core.errors import ArgumentError
 
@@ -106,7 +108,8 @@ class Progbar:
         averaged = name not in self.stateful_metrics if self.stateful_metrics is not None else self._averages(name)
         total, count = self._sums.get(name, (0.0, 0))
         plain = final or not averaged
-        self._sums[name] = (float(value), 1) if plain else (total + float(value) * steps, count + steps)
+        number = float(np.mean(value)) if isinstance(value, (list, tuple, np.ndarray)) else float(value)
+        self._sums[name] = (number, 1) if plain else (total + number * steps, count + steps)
 
     def _averages(self, name: str) -> bool:
         return self.stateless_metrics is not None and name in self.stateless_metrics

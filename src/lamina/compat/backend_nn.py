@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from torch.nn import functional
+from torch.nn.utils import rnn as rnn_utils
+
 from lamina import ops
+from lamina.compat import backend
 from lamina.core import config
+from lamina.core.errors import ArgumentError
 from lamina.layers import UpSampling2D
 from lamina.ops import random
 
@@ -86,28 +91,48 @@ def conv2d_transpose(
     data_format: Any = None,
     dilation_rate: Any = 1,
 ) -> Any:
-    """Transposed convolution over two axes; the output has the size that Keras gives it."""
-    return ops.conv_transpose(x, kernel, strides, padding, None, data_format, dilation_rate)
+    """Transposed convolution over two axes, with the kernel (height, width, out, in), cut to `output_shape`."""
+    last = config.standardize_data_format(data_format) == "channels_last"
+    images = ops.transpose(x, (0, 3, 1, 2)) if last else x
+    weight = ops.transpose(kernel, (3, 2, 0, 1))
+    result = functional.conv_transpose2d(images, weight, stride=strides, dilation=dilation_rate)
+    for axis, size in zip((2, 3), output_shape[1:3] if last else output_shape[2:4], strict=True):
+        result = _cut(result, axis, size, padding)
+    return ops.transpose(result, (0, 2, 3, 1)) if last else result
+
+
+def _cut(x: Any, axis: int, size: int, padding: str) -> Any:
+    """An axis cut to a size: on both sides where the padding is "same", else at the end; filled up where too short."""
+    surplus = x.shape[axis] - size
+    if surplus < 0:
+        return ops.pad(x, [(0, -surplus if i == axis else 0) for i in range(len(x.shape))])
+    first = surplus // 2 if padding == "same" else 0
+    return ops.take(x, range(first, first + size), axis=axis)
 
 
 def ctc_batch_cost(y_true: Any, y_pred: Any, input_length: Any, label_length: Any) -> Any:
-    """The CTC loss of each sample (batch, 1); `y_pred` holds probabilities, lengths are (batch, 1)."""
-    logits = ops.log(y_pred + config.epsilon())
-    lengths = [ops.reshape(ops.cast(length, "int32"), (-1,)) for length in (label_length, input_length)]
-    return ops.expand_dims(
-        ops.ctc_loss(ops.cast(y_true, "int32"), logits, *lengths, mask_index=y_pred.shape[-1] - 1), 1
-    )
+    """The CTC loss of each sample (batch, 1); `y_pred` holds probabilities, the blank last; lengths are (batch, 1)."""
+    chances = ops.log_softmax(ops.log(ops.add(y_pred, config.epsilon())))
+    lengths = [ops.reshape(ops.cast(length, "int64"), (-1,)) for length in (input_length, label_length)]
+    steps_first, labels, blank = ops.transpose(chances, (1, 0, 2)), ops.cast(y_true, "int64"), y_pred.shape[-1] - 1
+    losses = functional.ctc_loss(steps_first, labels, *lengths, blank=blank, reduction="none")
+    return ops.expand_dims(losses, 1)
 
 
 def ctc_decode(
     y_pred: Any, input_length: Any, greedy: bool = True, beam_width: int = 100, top_paths: int = 1
 ) -> tuple[list[Any], Any]:
-    """The most likely label sequences, padded with -1, and their scores."""
-    strategy = "greedy" if greedy else "beam_search"
-    blank = y_pred.shape[-1] - 1
-    logits = ops.log(y_pred + config.epsilon())
-    decoded, scores = ops.ctc_decode(logits, input_length, strategy, beam_width, top_paths, True, blank)
-    return list(ops.unstack(decoded)), scores
+    """The most likely label sequences, padded with -1, and the negative sums of their log probabilities (batch, 1)."""
+    if not greedy:
+        raise ArgumentError("Only greedy decoding is there.", where="keras.backend.ctc_decode", fix="use greedy=True")
+    probabilities = ops.convert_to_tensor(y_pred)
+    best, classes = probabilities.log().max(-1)
+    paths, scores = [], []
+    for path, chance, length in zip(classes, best, ops.convert_to_numpy(input_length).ravel(), strict=True):
+        merged = path[: int(length)].unique_consecutive()
+        paths.append(merged[merged != probabilities.shape[-1] - 1])
+        scores.append(-chance[: int(length)].sum())
+    return [rnn_utils.pad_sequence(paths, batch_first=True, padding_value=-1)], ops.expand_dims(ops.stack(scores), 1)
 
 
 def depthwise_conv2d(
@@ -168,6 +193,20 @@ def random_uniform(
 
 
 random_binomial = random_bernoulli
+
+
+def random_normal_variable(
+    shape: Sequence[int], mean: float, scale: float, dtype: Any = None, name: str | None = None, seed: Any = None
+) -> Any:
+    """A variable of random numbers of a normal distribution."""
+    return backend.variable(random.normal(shape, mean, scale, seed=seed), dtype, name)
+
+
+def random_uniform_variable(
+    shape: Sequence[int], low: float, high: float, dtype: Any = None, name: str | None = None, seed: Any = None
+) -> Any:
+    """A variable of random numbers of a uniform distribution."""
+    return backend.variable(random.uniform(shape, low, high, seed=seed), dtype, name)
 
 
 def relu(x: Any, alpha: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> Any:

@@ -42,6 +42,11 @@ def current_path() -> str:
     return "/".join(name for name, _ in _local.names)
 
 
+def within(caller: object) -> bool:
+    """Whether a scope that this caller opened is open."""
+    return any(opener is caller for _, opener in _local.names)
+
+
 @contextlib.contextmanager
 def fresh_names() -> Iterator[None]:
     """Leave all open name scopes for a while."""

@@ -93,7 +93,8 @@ class PyDataset:
         raise NotImplementedError(f"{type(self).__name__} needs __getitem__(index), giving one batch.")
 
     def __iter__(self) -> Iterator[Any]:
-        for index in _indices(self):
+        has_end = hasattr(self, "__len__") or type(self).num_batches is not PyDataset.num_batches
+        for index in _indices(self) if has_end else itertools.count():
             yield self[index]
 
     def on_epoch_begin(self) -> None:

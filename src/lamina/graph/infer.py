@@ -106,19 +106,32 @@ def _stand_in_tensor(leaf: Any, stand_in: int) -> Any:
     if not isinstance(leaf, KerasTensor):
         return leaf
     shape = [stand_in if size is None else size for size in leaf.shape]
-    return torch.empty(shape, dtype=torch_dtype(leaf.dtype))
+    return _masked(torch.empty(shape, dtype=torch_dtype(leaf.dtype)), _stand_in_tensor(_mask_of(leaf), stand_in))
+
+
+def _mask_of(tensor: Any) -> Any:
+    return getattr(tensor, "_keras_mask", None)
+
+
+def _masked(tensor: Any, mask: Any) -> Any:
+    """The tensor, with its mask where it has one."""
+    if mask is not None:
+        tensor._keras_mask = mask
+    return tensor
 
 
 def _known(result: Any) -> Any:
     if isinstance(result, torch.Tensor):
-        return KerasTensor(tuple(result.shape), standardize_dtype(result.dtype))
+        symbolic = KerasTensor(tuple(result.shape), standardize_dtype(result.dtype))
+        return _masked(symbolic, _known(_mask_of(result)))
     return result
 
 
 def _merge(first: Any, second: Any) -> Any:
     if isinstance(first, torch.Tensor):
         sizes = [a if a == b else None for a, b in zip(first.shape, second.shape, strict=True)]
-        return KerasTensor(sizes, standardize_dtype(first.dtype))
+        mask = _merge(_mask_of(first), _mask_of(second))
+        return _masked(KerasTensor(sizes, standardize_dtype(first.dtype)), mask)
     if isinstance(first, int) and not isinstance(first, bool) and first != second:
         return None
     return first

@@ -8,6 +8,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import unset_fake_temporarily
@@ -26,7 +27,14 @@ from lamina.graph.node import Node, connect
 from lamina.graph.op import any_symbolic
 from lamina.graph.tensor import KerasTensor
 from lamina.layers.input_spec import assert_input_compatibility
-from lamina.layers.signature import build_arguments, build_parameters, call_signature, shape_of, tuples
+from lamina.layers.signature import (
+    build_arguments,
+    build_parameters,
+    call_signature,
+    refuse_constants,
+    shape_of,
+    tuples,
+)
 from lamina.layers.weights import WeightOwner
 
 # Arguments of older Keras versions, or of features offered in other ways, that say nothing when they are None.
@@ -77,7 +85,10 @@ class Layer(Captured, WeightOwner):
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
+        early = {key: value for key, value in self.__dict__.items() if key != "_arguments"}
         nn.Module.__init__(self)
+        if not isinstance(trainable, (bool, np.bool_)):
+            raise ArgumentError("`trainable` is True or False.", where="trainable", received=repr(trainable))
         self.__dict__.update(
             training=False,
             built=False,
@@ -101,6 +112,8 @@ class Layer(Captured, WeightOwner):
             raise ArgumentError("A layer's name has no slash.", where="name", received=repr(name))
         self._legacy_arguments(kwargs)
         self._refresh()
+        for key, value in early.items():
+            self._adopt(key, value)
 
     def _legacy_arguments(self, kwargs: dict[str, Any]) -> None:
         """The input shape named by a first layer, as older scripts do."""
@@ -125,6 +138,11 @@ class Layer(Captured, WeightOwner):
                 where=f"{type(self).__name__}()",
                 received=f"{key}={kwargs[key]!r}",
             )
+
+    def _build_at_init(self) -> None:
+        """Count as built from the start, as a layer without weights can; not where a subclass has a `build`."""
+        if not self._has_build():
+            self.built = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -197,6 +215,7 @@ class Layer(Captured, WeightOwner):
 
     def _call_symbolically(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Record the call as a node of the graph."""
+        refuse_constants(type(self), args, self._where())
         self._check_inputs(args, kwargs)
         self._maybe_build(args, kwargs)
         return connect(self, args, kwargs, self.compute_output_spec(*args, **kwargs))
@@ -285,7 +304,8 @@ class Layer(Captured, WeightOwner):
         if self.activity_regularizer is not None:
             for output in tree.flatten(outputs):
                 if _is_float_tensor(output):
-                    self.add_loss(self.activity_regularizer(output) / output.shape[0])
+                    samples = output.shape[0] if output.ndim else 1
+                    self.add_loss(self.activity_regularizer(output) / max(samples, 1))
         if self.supports_masking:
             _attach_masks(outputs, self.compute_mask(args[0] if args else None, masks))
         elif masks is not None and _loses_masks(outputs, masks):
@@ -297,11 +317,7 @@ class Layer(Captured, WeightOwner):
 
     def _masks_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The masks that travel with the first argument, in its structure, or None."""
-        first = args[0] if args else next(iter(kwargs.values()), None)
-        if isinstance(first, torch.Tensor):
-            return getattr(first, "_keras_mask", None)
-        masks = tree.map_structure(lambda leaf: getattr(leaf, "_keras_mask", None), first)
-        return masks if any(mask is not None for mask in tree.flatten(masks)) else None
+        return _masks_on(args[0] if args else next(iter(kwargs.values()), None))
 
     def _pass_masks(self, signature: Any, args: tuple[Any, ...], kwargs: dict[str, Any], masks: Any) -> None:
         """Give `call` the masks it asks for."""
@@ -310,8 +326,8 @@ class Layer(Captured, WeightOwner):
             kwargs["mask"] = masks
         for name in signature.masks:
             value = {**positional, **kwargs}.get(name.removesuffix("_mask"))
-            if kwargs.get(name) is None and name not in positional and hasattr(value, "_keras_mask"):
-                kwargs[name] = value._keras_mask  # type: ignore[union-attr]
+            if kwargs.get(name) is None and name not in positional and (masks := _masks_on(value)) is not None:
+                kwargs[name] = masks
 
     def _learn_fast_way(self, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any, signature: Any) -> None:
         """From now on, calls like this one go straight from `forward` to `call`, where nothing surrounds it."""
@@ -402,6 +418,8 @@ class Layer(Captured, WeightOwner):
     def add_loss(self, loss: Any) -> None:
         """Add a scalar (or several) to what training minimises; call it inside `call`."""
         self.__dict__["_fast"] = None
+        if scopes.unknown_stand_in() is not None:
+            return
         self._forget_losses()
         self.__dict__["_losses_of"] = scopes.current_entry()
         for value in tree.flatten(loss):
@@ -450,14 +468,6 @@ class Layer(Captured, WeightOwner):
     def input_dtype(self) -> str:
         """The dtype that float inputs are cast to."""
         return self.dtype_policy.compute_dtype
-
-    @property
-    def path(self) -> str:
-        """The layer's path: its name within the open scopes when its weights were made."""
-        for weight in self._own_weights():
-            if isinstance(weight, Variable):
-                return weight.path.rpartition("/")[0]
-        return self.name
 
     # Places in a graph.
 
@@ -633,6 +643,14 @@ def _is_float_tensor(x: Any) -> bool:
 def _numeric(value: Any) -> bool:
     dtype = getattr(value, "dtype", None)
     return getattr(dtype, "kind", "f") in "biufc"
+
+
+def _masks_on(value: Any) -> Any:
+    """The masks that travel with the tensors of a value, in its structure; None if there are none."""
+    if isinstance(value, torch.Tensor):
+        return getattr(value, "_keras_mask", None)
+    masks = tree.map_structure(lambda leaf: getattr(leaf, "_keras_mask", None), value)
+    return masks if any(mask is not None for mask in tree.flatten(masks)) else None
 
 
 def _attach_masks(outputs: Any, masks: Any) -> None:

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -385,6 +386,6 @@ def _parameters_of(function: Callable[..., Any]) -> set[str]:
 
 def _positive(value: Any, name: str, where: str) -> int:
     """The value, if it is an integer of 1 or more."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ArgumentError(f"`{name}` cannot be used.", where=where, expected="an integer >= 1", received=repr(value))
-    return value
+    return int(value)

@@ -333,18 +333,18 @@ class LayerNormalization(ScaleAndOffset):
         gamma_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
-        # Files of Keras still spell this old option out.
-        if kwargs.pop("rms_scaling", False):
-            raise ArgumentError(
-                "rms_scaling=True is an old option that divided by the deviation without centering.",
-                where="rms_scaling",
-                fix="use lamina.layers.RMSNormalization",
+        rms_scaling = bool(kwargs.pop("rms_scaling", False))
+        if rms_scaling:
+            warn_once(
+                "rms_scaling=True is an old option of LayerNormalization that divides by the standard deviation, not by "
+                "the root mean square; for that, use lamina.layers.RMSNormalization."
             )
         super().__init__(**kwargs)
+        self.rms_scaling = rms_scaling
         self._keep(
             epsilon,
-            center,
-            scale,
+            center and not rms_scaling,
+            scale or rms_scaling,
             beta_initializer,
             gamma_initializer,
             beta_regularizer,
@@ -357,7 +357,7 @@ class LayerNormalization(ScaleAndOffset):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor arguments by name."""
-        return {**super().get_config(), "rms_scaling": False}
+        return {**super().get_config(), "rms_scaling": self.rms_scaling}
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create scale and offset for inputs of this shape."""
@@ -371,8 +371,19 @@ class LayerNormalization(ScaleAndOffset):
         weight = beta if gamma is None else gamma
         if x.dtype in HALF or (weight is not None and weight.dtype is not x.dtype):
             x, gamma, beta = computable(x, gamma, beta, mixes=x.device.type == "cpu")
-        y = _over_axes(self, x, F.layer_norm, gamma, beta)
+        y = _over_axes(self, x, _by_deviation if self.rms_scaling else F.layer_norm, gamma, beta)
         return y if y.dtype is self._compute_dtype else y.to(self._compute_dtype)
+
+
+def _by_deviation(x: torch.Tensor, shape: torch.Size, scale: torch.Tensor, offset: None, epsilon: float) -> torch.Tensor:
+    """Each sample divided by its standard deviation and not centered, as an old option has it."""
+    axes = tuple(range(-len(shape), 0))
+    return x * torch.rsqrt(x.var(axes, correction=0, keepdim=True) + epsilon) * scale
+
+
+def _safe(x: torch.Tensor) -> torch.Tensor:
+    """The images in an order that torch can go backwards in: its channels-last kernel crashes without input gradient."""
+    return x.contiguous() if torch.is_grad_enabled() and not x.requires_grad else x
 
 
 @builtin("keras.layers")
@@ -462,11 +473,11 @@ class GroupNormalization(ScaleAndOffset):
         rank = x.dim()
         axis = self.axis % rank
         if axis != rank - 1:
-            y = F.group_norm(x.movedim(axis, 1), self.groups, gamma, beta, self.epsilon).movedim(1, axis)
+            y = F.group_norm(_safe(x.movedim(axis, 1)), self.groups, gamma, beta, self.epsilon).movedim(1, axis)
         else:
             # Torch has a kernel for channels-last images; any other rank is shown to it as images of height 1.
             rows = x if rank == 4 else x.reshape(x.shape[0], 1, -1, x.shape[-1])
-            y = F.group_norm(rows.permute(0, 3, 1, 2), self.groups, gamma, beta, self.epsilon)
+            y = F.group_norm(_safe(rows.permute(0, 3, 1, 2)), self.groups, gamma, beta, self.epsilon)
             y = y.permute(0, 2, 3, 1).reshape(x.shape)
         return y if y.dtype is self._compute_dtype else y.to(self._compute_dtype)
 
@@ -534,13 +545,11 @@ class UnitNormalization(Layer):
         super().__init__(**kwargs)
         self.axis = checked_axis(axis)
         self.supports_masking = True
-
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Check the shape of the input."""
-        positions(self, self.axis, input_shape)
+        self._build_at_init()
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         """Divide each vector by its length."""
+        positions(self, self.axis, inputs.shape)
         length = torch.linalg.vector_norm(inputs, dim=self.axis, keepdim=True)
         return inputs / length.clamp_min(1e-12)
 

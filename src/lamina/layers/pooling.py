@@ -48,11 +48,8 @@ class BasePooling(Layer):
         self.strides = windows.sizes(self.pool_size if strides is None else strides, self.rank, "strides")
         self.padding = windows.padding_mode(padding)
         self.data_format = config.standardize_data_format(data_format)
-
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Check the shape of the input."""
-        self.compute_output_shape(input_shape)
         self.input_spec = InputSpec(ndim=self.rank + 2)
+        self._build_at_init()
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         """Pool each window."""
@@ -199,11 +196,8 @@ class BaseGlobalPooling(Layer):
         super().__init__(**kwargs)
         self.data_format = config.standardize_data_format(data_format)
         self.keepdims = keepdims
-
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Check the shape of the input."""
-        windows.check_rank(self, input_shape)
         self.input_spec = InputSpec(ndim=self.rank + 2)
+        self._build_at_init()
 
     def _axes(self) -> tuple[int, ...]:
         """The spatial axes."""

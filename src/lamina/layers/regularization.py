@@ -31,6 +31,7 @@ class _Noise(Layer):
         self.seed = seed
         self.seed_generator = None if seed is None else SeedGenerator(seed)
         self.supports_masking = True
+        self._build_at_init()
 
     def _fraction(self, value: float, name: str) -> float:
         """The value, if it lies between 0 and 1."""
@@ -325,6 +326,7 @@ class ActivityRegularization(Layer):
         super().__init__(activity_regularizer=regularizers.L1L2(l1=l1, l2=l2), **kwargs)
         self.l1, self.l2 = l1, l2
         self.supports_masking = True
+        self._build_at_init()
 
     def call(self, inputs: Tensor) -> Tensor:
         """The inputs."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from lamina.core import scopes, tree
+from lamina.core.errors import ArgumentError
 
 
 class CallSignature(NamedTuple):
@@ -68,6 +69,7 @@ def build_arguments(cls: type, args: tuple[Any, ...], kwargs: Mapping[str, Any])
     if len(wanted) <= 1:
         first = args[0] if args else next(iter(given.values()), None)
         return {wanted[0] if wanted else "input_shape": shape_of(first)}
+    _check_build(cls, wanted, names)
     shapes = {}
     for name in wanted:
         value = given.get(name.removesuffix("_shape"))
@@ -76,6 +78,37 @@ def build_arguments(cls: type, args: tuple[Any, ...], kwargs: Mapping[str, Any])
     if not shapes and args:
         shapes[wanted[0]] = shape_of(args[0])
     return shapes
+
+
+def _check_build(cls: type, wanted: tuple[str, ...], names: tuple[str, ...]) -> None:
+    """Refuse a `build` of several arguments that are not each the shape of an argument of `call`."""
+    for name in wanted:
+        argument = name.removesuffix("_shape")
+        if argument == name or argument not in names:
+            raise ArgumentError(
+                f"build() takes {name!r}, which is not the shape of an argument of call().",
+                where=f"{cls.__name__}.build",
+                expected=", ".join(f"{known}_shape" for known in names),
+                received=name,
+            )
+
+
+def refuse_constants(cls: type, args: tuple[Any, ...], where: str) -> None:
+    """Refuse Python values among the positional arguments of a symbolic call, where tensors are expected.
+
+    Raises:
+        ArgumentError: there is one.
+    """
+    for index, value in enumerate(args):
+        if isinstance(value, (bool, int, float, str)):
+            names = call_signature(cls).names
+            name = names[index] if index < len(names) else "argument"
+            raise ArgumentError(
+                "Positional arguments of a layer are tensors.",
+                where=where,
+                received=f"{value!r} at position {index}",
+                fix=f"pass it by name: {name}={value!r}",
+            )
 
 
 def tuples(shape: Any) -> Any:

@@ -41,6 +41,7 @@ class WeightOwner(nn.Module):
 
     name: str
     built: bool
+    _building: bool
     dtype_policy: policies.DTypePolicy
     _trainable: bool
     _tracked: set[str]
@@ -103,10 +104,17 @@ class WeightOwner(nn.Module):
             The variable; keep it as an attribute.
 
         Raises:
+            ArgumentError: a name is given in the place of the shape.
             ShapeError: a size is not known.
+            StateError: this is asked for in `call`, which would make a new weight each time.
         """
         if isinstance(shape, str):
-            shape, name = None if name is None else name, shape  # type: ignore[assignment]
+            raise ArgumentError(
+                "The first argument of add_weight is the shape.",
+                where=self._where(),
+                received=repr(shape),
+                fix=f"add_weight(shape=..., name={shape!r})",
+            )
         shape = (shape,) if isinstance(shape, int) else tuple(shape or ())
         if any(size is None for size in shape):
             raise ShapeError(
@@ -119,11 +127,14 @@ class WeightOwner(nn.Module):
         if initializer is None:
             initializer = "glorot_uniform" if is_float(standardized) else "zeros"
         initializer = initializers.get(initializer)
+        self._check_open(name)
+        name = name or auto_name("variable")
+        path = f"{self.path}/{name}" if self.built and not scopes.current_path() else None
         with torch.no_grad(), unset_fake_temporarily(), scopes.name_scope(self.name, caller=self):
             value = convert_to_tensor(initializer(shape, dtype=standardized), standardized, default_device())
             if layout is not None:
                 value = _channels_last(value, layout)
-            variable = Variable._wrap(value, trainable=trainable, name=name or auto_name("variable"))
+            variable = Variable._wrap(value, trainable=trainable, name=name, path=path)
         variable.regularizer, variable.constraint = regularizers.get(regularizer), constraints.get(constraint)
         variable.aggregation, variable.autocast = aggregation, autocast
         variable.overwrite_with_gradient = overwrite_with_gradient
@@ -135,6 +146,23 @@ class WeightOwner(nn.Module):
         if not self._trainable:
             variable.requires_grad_(False)
         return variable
+
+    def _check_open(self, name: str | None) -> None:
+        """Refuse new weights while the layer, built already, is being called."""
+        if self.built and not self._building and scopes.within(self):
+            raise StateError(
+                "Weights cannot be made in `call`: each call would make new ones.",
+                where=f"{self._where()}, weight '{name}'",
+                fix="make them in __init__ or build(input_shape)",
+            )
+
+    @property
+    def path(self) -> str:
+        """The layer's path: its name within the open scopes when its weights were made."""
+        for weight in self._own_weights():
+            if isinstance(weight, Variable):
+                return weight.path.rpartition("/")[0]
+        return self.name
 
     def _flatten_layers(self, include_self: bool = True) -> list[Any]:
         layers = [module for module in self.modules() if isinstance(module, WeightOwner)]
@@ -157,12 +185,16 @@ class WeightOwner(nn.Module):
 
     @property
     def trainable_weights(self) -> list[Any]:
-        """The weights that learn."""
+        """The weights that learn; none where the layer does not."""
+        if not self._trainable:
+            return []
         return [weight for weight, is_parameter in self._walk_weights() if is_parameter and weight.requires_grad]
 
     @property
     def non_trainable_weights(self) -> list[Any]:
         """The weights that do not learn, and state."""
+        if not self._trainable:
+            return self.weights
         return [weight for weight, is_parameter in self._walk_weights() if not (is_parameter and weight.requires_grad)]
 
     @property
@@ -181,7 +213,13 @@ class WeightOwner(nn.Module):
         return self.non_trainable_weights + self._seed_states()
 
     def _seed_states(self) -> list[Variable]:
-        generators = [v for m in self.modules() for v in vars(m).values() if isinstance(v, SeedGenerator)]
+        generators = [
+            leaf
+            for module in self.modules()
+            for value in vars(module).values()
+            for leaf in (value if type(value) is TrackedList else (value,))
+            if isinstance(leaf, SeedGenerator)
+        ]
         return [generator.state for generator in dict.fromkeys(generators)]
 
     @property
@@ -319,7 +357,8 @@ class WeightOwner(nn.Module):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if "_tracked" not in self.__dict__:
-            return super().__setattr__(name, value)
+            # What is set before `super().__init__()` is taken in by it.
+            return object.__setattr__(self, name, value)
         if isinstance(value, Variable):
             return self._set_variable(name, value)
         if isinstance(value, (list, dict, tuple)) and (
@@ -335,6 +374,12 @@ class WeightOwner(nn.Module):
             self.__dict__[name] = policies.get(value)
             return self._refresh()
         super().__setattr__(name, value)  # pyright: ignore[reportArgumentType]
+
+    def _adopt(self, name: str, value: Any) -> None:
+        """Set an attribute that was there before `__init__` once more, for what it holds to be found."""
+        if isinstance(value, (nn.Module, nn.Parameter, Variable, list, dict, tuple)):
+            self.__dict__.pop(name, None)
+            setattr(self, name, value)
 
     def __delattr__(self, name: str) -> None:
         if name in self._tracked:

@@ -23,7 +23,7 @@ def clone_model(
     recursive: bool = False,
     **kwargs: Any,
 ) -> Any:
-    """A model with the same layers and newly initialised weights.
+    """A model with the same layers and newly initialised weights, compiled as the model is.
 
     Args:
         model: a Sequential or functional model, or one with a config.
@@ -33,7 +33,8 @@ def clone_model(
         recursive: copy the layers of models inside the model with `clone_function` too.
 
     Raises:
-        ArgumentError: options that only a graph can follow are given for a subclassed model.
+        ArgumentError: options that only a graph can follow are given for a subclassed model, or input_tensors that are
+            not laid out as the model's inputs.
 
     Example:
         >>> from lamina import layers
@@ -52,10 +53,15 @@ def clone_model(
             return clone_model(layer, clone_function=clone_function, call_function=call_function, recursive=True)
         return make(layer)
 
-    if isinstance(model, Sequential):
-        return _clone_sequential(model, input_tensors, copy_of)
-    if isinstance(model, Functional):
-        return _clone_functional(model, input_tensors, copy_of, call_function)
+    if isinstance(model, (Sequential, Functional)):
+        if isinstance(model, Sequential):
+            copy = _clone_sequential(model, input_tensors, copy_of)
+        else:
+            copy = _clone_functional(model, input_tensors, copy_of, call_function)
+        compiled = model._compiled
+        if compiled is not None and (given := compiled.given_anew()) is not None:
+            copy.compile(**given)
+        return copy
     if input_tensors is not None or clone_function is not None or call_function is not None:
         raise ArgumentError(
             "A subclassed model is cloned from its config alone.",
@@ -99,7 +105,11 @@ def _clone_functional(
         return lambda *args, **kwargs: call(layer, *args, **kwargs)
 
     flat = [Input(batch_shape=t.shape, dtype=t.dtype, name=t._keras_history.operation.name) for t in model.inputs]
-    fresh = tree.flatten(input_tensors) if input_tensors is not None else flat
+    fresh = flat
+    if input_tensors is not None:
+        fresh = tree.flatten(input_tensors)
+        if len(flat) > 1 or len(fresh) > 1:
+            tree.assert_same_structure(model.input, input_tensors)
     outputs = replay(model.input, fresh, model.output, operation_of)
     inputs = tree.pack_sequence_as(model.input, fresh)
     return Functional(inputs, outputs, name=model.name, trainable=model.trainable)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lamina.core import tree
-from lamina.core.errors import ArgumentError, ShapeError, listing, nearest
+from lamina.core.errors import ArgumentError, ShapeError, listing, nearest, warn_once
 from lamina.core.registry import builtin
 from lamina.graph.function import Plan, sort_nodes
 from lamina.graph.node import Node, Operation, node_of
@@ -18,6 +18,7 @@ from lamina.layers.base import Layer
 from lamina.layers.input import Input, InputLayer
 from lamina.layers.input_spec import InputSpec, assert_input_compatibility
 from lamina.models import graph_config
+from lamina.models.admission import cast_to, entry_dtype, fit_rank
 from lamina.models.model import Model, _functional
 
 
@@ -70,12 +71,22 @@ class Functional(Model):
             outputs=flat_outputs,
             _single_input=isinstance(inputs, KerasTensor),
             _single_output=isinstance(outputs, KerasTensor),
-            _seen_shape=None,
+            _entry_dtypes=self._find_entry_dtypes(flat_inputs, nodes),
+            _paths=[path for path, _ in tree.flatten_with_path(inputs)],
+            _seen=None,
             _build_shapes=None,
             built=True,
         )
         self._adopt_operations()
         self.__dict__["input_spec"] = None
+
+    def _find_entry_dtypes(self, inputs: list[KerasTensor], nodes: list[Node]) -> list[torch.dtype | None]:
+        """The dtype that the data of each input is brought to."""
+
+        def readers(tensor: KerasTensor) -> list[Any]:
+            return [node.operation for node in nodes if any(tensor is other for other in node.input_tensors)]
+
+        return [entry_dtype(tensor, readers(tensor), self) for tensor in inputs]
 
     def _adopt_operations(self) -> None:
         """Register the layers of the graph as submodules, by name."""
@@ -113,7 +124,9 @@ class Functional(Model):
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Run the plan."""
         if self._single_input and isinstance(inputs, torch.Tensor):
-            values = [inputs if inputs.shape == self._seen_shape else self._admit_single(inputs)]
+            seen = self._seen
+            is_seen = seen is not None and inputs.shape == seen[0] and inputs.dtype is seen[1]
+            values = [inputs if is_seen else self._admit_single(inputs)]
         else:
             values = self._admit(self._arrange(inputs))
         if mask is not None:
@@ -126,28 +139,22 @@ class Functional(Model):
     def _admit_single(self, value: torch.Tensor) -> torch.Tensor:
         admitted = self._admit([value])[0]
         if admitted is value:
-            self.__dict__["_seen_shape"] = value.shape
+            self.__dict__["_seen"] = value.shape, value.dtype
         return admitted
 
     def _arrange(self, inputs: Any) -> list[Any]:
         """The inputs given, in the order of the model's; dicts are taken by the inputs' names or the model's keys."""
         if isinstance(inputs, Mapping):
-            struct = self._inputs_struct
-            by_key = struct if isinstance(struct, Mapping) else {}
-            keys = [self._key_of(tensor, by_key, inputs) for tensor in self.inputs]
-            missing = [key for key in keys if key not in inputs]
-            if missing:
-                raise ArgumentError(
-                    f'The input "{missing[0]}" is missing.{nearest(missing[0], inputs)}',
-                    where=f"model '{self.name}'",
-                    expected=listing(keys),
-                    received=listing(map(str, inputs)),
-                )
-            return [inputs[key] for key in keys]
-        if isinstance(inputs, (list, tuple)):
-            values = tree.flatten(inputs)
-        else:
-            values = [inputs]
+            return self._arrange_by_name(inputs)
+        struct = self._inputs_struct
+        if isinstance(struct, Mapping) and list(struct) != sorted(struct):
+            raise ArgumentError(
+                "The model's inputs are a dict whose order is not that of its keys, so a list cannot be told apart.",
+                where=f"model '{self.name}'",
+                expected=f"a dict with the keys {listing(map(str, struct))}",
+                received=type(inputs).__name__,
+            )
+        values = tree.flatten(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         if len(values) != len(self.inputs):
             raise ArgumentError(
                 "The number of inputs is wrong.",
@@ -157,6 +164,25 @@ class Functional(Model):
             )
         return values
 
+    def _arrange_by_name(self, inputs: Mapping[str, Any]) -> list[Any]:
+        struct = self._inputs_struct
+        if any(len(path) > 1 for path in self._paths):
+            return [_at(inputs, path, self.name) for path in self._paths]
+        by_key = struct if isinstance(struct, Mapping) else {}
+        keys = [self._key_of(tensor, by_key, inputs) for tensor in self.inputs]
+        missing = [key for key in keys if key not in inputs]
+        if missing:
+            raise ArgumentError(
+                f'The input "{missing[0]}" is missing.{nearest(missing[0], inputs)}',
+                where=f"model '{self.name}'",
+                expected=listing(keys),
+                received=listing(map(str, inputs)),
+            )
+        if len(inputs) > len(keys):
+            spare = [str(key) for key in inputs if key not in keys]
+            warn_once(f"Model '{self.name}' has no input for {listing(spare)}; it has {listing(keys)}.")
+        return [inputs[key] for key in keys]
+
     def _key_of(self, tensor: KerasTensor, by_key: Mapping[str, Any], given: Mapping[str, Any]) -> str:
         for key, value in by_key.items():
             if value is tensor and (key in given or tensor.name not in given):
@@ -164,20 +190,22 @@ class Functional(Model):
         return tensor.name
 
     def _admit(self, values: list[Any]) -> list[Any]:
-        """The inputs checked, a last axis of size one added or dropped where that makes them fit."""
+        """The inputs checked, in the dtype and the rank of the model's inputs where that makes them fit."""
         admitted = []
-        for value, expected in zip(values, self.inputs, strict=True):
+        for value, expected, dtype in zip(values, self.inputs, self._entry_dtypes, strict=True):
+            if value is None:
+                _require_optional(expected, self.name)
             if value is None or not hasattr(value, "shape"):
                 admitted.append(value)
                 continue
-            value = _fit_rank(value, expected.shape)
+            value = fit_rank(value, expected.shape)
             spec = InputSpec(shape=(None, *expected.shape[1:]) if expected.shape else (), name=expected.name)
             try:
                 assert_input_compatibility(spec, value, f"model '{self.name}', input '{expected.name}'")
             except ShapeError:
                 if value.ndim != len(expected.shape) or not _only_batch_differs(value.shape, expected.shape):
                     raise
-            admitted.append(value)
+            admitted.append(cast_to(value, dtype) if isinstance(value, torch.Tensor) else value)
         return admitted
 
     def build(self, input_shape: Any = None) -> None:
@@ -187,7 +215,8 @@ class Functional(Model):
         """The outputs for symbolic inputs."""
         given = tree.flatten(inputs)
         if len(given) == len(self.inputs) and all(
-            a.shape == b.shape and a.dtype == b.dtype for a, b in zip(given, self.inputs, strict=True)
+            a is not None and a.shape == b.shape and a.dtype == b.dtype
+            for a, b in zip(given, self.inputs, strict=True)
         ):
             return tree.map_structure(lambda leaf: KerasTensor(leaf.shape, leaf.dtype), self._outputs_struct)
         return super().compute_output_spec(inputs)
@@ -319,13 +348,29 @@ def _tensors(results: Any) -> list[KerasTensor]:
     return [leaf for leaf in tree.flatten(results) if isinstance(leaf, KerasTensor)]
 
 
-def _fit_rank(value: Any, expected: tuple[int | None, ...]) -> Any:
-    """The value with a last axis of size one added or dropped."""
-    if value.ndim == len(expected) - 1 and expected and expected[-1] == 1 and value.ndim > 0:
-        return value[..., None]
-    if value.ndim == len(expected) + 1 and value.shape[-1] == 1:
-        return value[..., 0]
-    return value
+def _at(inputs: Any, path: tuple[Any, ...], model: str) -> Any:
+    """The part of nested inputs at a path."""
+    part = inputs
+    for step in path:
+        try:
+            part = part[step]
+        except (KeyError, IndexError, TypeError):
+            raise ArgumentError(
+                f"The input at {''.join(f'[{key!r}]' for key in path)} is missing.",
+                where=f"model '{model}'",
+                received=listing(map(str, part)) if isinstance(part, Mapping) else type(part).__name__,
+            ) from None
+    return part
+
+
+def _require_optional(tensor: KerasTensor, model: str) -> None:
+    source = tensor._keras_history.operation
+    if isinstance(source, InputLayer) and not source.optional:
+        raise ArgumentError(
+            f'The input "{tensor.name}" is None.',
+            where=f"model '{model}'",
+            fix="give it data, or make it with Input(..., optional=True)",
+        )
 
 
 def _only_batch_differs(shape: Any, expected: tuple[int | None, ...]) -> bool:

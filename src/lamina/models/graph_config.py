@@ -242,4 +242,4 @@ def _map_places(function: Any, places: Any) -> Any:
     if len(places) == 3 and isinstance(places[0], str):
         return function(places)
     tensors = [_map_places(function, place) for place in places]
-    return tensors
+    return tuple(tensors) if isinstance(places, tuple) else tensors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 from torch import nn
 
@@ -142,6 +142,14 @@ class Model(Trainer, Layer):
     def get_config(self) -> dict[str, Any]:
         """Name, trainable, dtype and the constructor arguments."""
         return super().get_config()
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
+        """A model from a config: of a graph, or of what a subclass's constructor takes."""
+        if cls is Model and "input_layers" in config:
+            return _functional_class().from_config(config, custom_objects)
+        with maybe_scope(custom_objects):
+            return super().from_config(config)
 
     def build_from_config(self, config: Mapping[str, Any]) -> None:
         """Build with the shapes that `get_build_config` gave."""

@@ -5,17 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
+import torch
 from torch import nn
 
 from lamina.core import tree
-from lamina.core.errors import ArgumentError, ArgumentTypeError, StateError
+from lamina.core.errors import ArgumentError, StateError
 from lamina.core.registry import builtin, maybe_scope
 from lamina.core.serialization import deserialize_keras_object, serialize_keras_object
 from lamina.graph.tensor import KerasTensor
 from lamina.layers.base import Layer
 from lamina.layers.input import InputLayer
 from lamina.layers.signature import tuples
+from lamina.models.admission import cast_to, entry_dtype, fit_rank
 from lamina.models.model import Model, as_layer
+
+
+class UnknownShapeError(StateError, AttributeError):
+    """A Sequential was asked for its inputs or outputs before their shapes are known; `hasattr` says it has none."""
+
+
+_SHAPED = {"input": "inputs", "input_shape": "inputs", "output": "outputs", "output_shape": "outputs"}
 
 
 @builtin("keras")
@@ -28,8 +37,7 @@ class Sequential(Model):
         name: the model's name.
 
     Raises:
-        ArgumentTypeError: something in the list is no layer.
-        ArgumentError: two layers have the same name.
+        ArgumentError: something in the list is no layer, or two layers have the same name.
 
     Example:
         >>> from lamina import layers
@@ -42,7 +50,7 @@ class Sequential(Model):
 
     def __init__(self, layers: Iterable[Any] | None = None, trainable: bool = True, name: str | None = None) -> None:
         Layer.__init__(self, trainable=trainable, name=name)
-        self.__dict__.update(_stack=[], _input_layer=None, _arguments=((), {}), inputs=[], outputs=[])
+        self.__dict__.update(_stack=[], _input_layer=None, _entry=None, _arguments=((), {}), inputs=[], outputs=[])
         for layer in layers or ():
             self._put(layer)
         self._build_if_possible()
@@ -78,7 +86,7 @@ class Sequential(Model):
     def _put(self, layer: Any) -> None:
         layer = as_layer(layer)
         if not isinstance(layer, Layer):
-            raise ArgumentTypeError(
+            raise ArgumentError(
                 "Only layers can be added to a Sequential.",
                 where=f"model '{self.name}'",
                 expected="a layer, a model or a torch.nn.Module",
@@ -121,7 +129,9 @@ class Sequential(Model):
             self.__dict__["_input_layer"] = InputLayer(batch_shape=inputs[0].shape, dtype=inputs[0].dtype)
 
     def _unbuild(self) -> None:
-        self.__dict__.update(built=False, _fast=None, inputs=[], outputs=[], _build_shapes=None, _inbound_nodes=[])
+        self.__dict__.update(
+            built=False, _fast=None, _entry=None, inputs=[], outputs=[], _build_shapes=None, _inbound_nodes=[]
+        )
 
     def _build_if_possible(self) -> None:
         if self._input_layer is not None and self._stack:
@@ -151,19 +161,30 @@ class Sequential(Model):
                 layer = InputLayer(batch_shape=shape, dtype=self._stack[0]._input_dtype())
                 self.__dict__["_input_layer"] = layer
             x = layer.output
-            self.__dict__["inputs"] = [x]
-            for layer in self._stack:
-                x = layer(x)
+            self.__dict__.update(inputs=[x], _entry=(len(shape), entry_dtype(x, self._stack[:1], self)))
+            try:
+                for layer in self._stack:
+                    x = layer(x)
+            except NotImplementedError:
+                return  # a layer that cannot tell its output's shape: the rest is built by a call on data
             self.__dict__["outputs"] = tree.flatten(x)
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Run the layers one after the other."""
         x = inputs
+        if (entry := self._entry) is not None and isinstance(x, torch.Tensor):
+            rank, dtype = entry
+            if x.ndim != rank or (x.dtype is not dtype and dtype is not None):
+                x = self._admit(x)
         if mask is not None:
             x._keras_mask = mask
         for layer in self._stack:
             x = layer(x)
         return x
+
+    def _admit(self, x: torch.Tensor) -> torch.Tensor:
+        """The data in the rank and the dtype of the input."""
+        return cast_to(fit_rank(x, self.inputs[0].shape), self._entry[1])
 
     def _maybe_build(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """On a first call with data, keep only the shape of a sample: the batch size may change."""
@@ -211,16 +232,24 @@ class Sequential(Model):
     def _require(self, what: str) -> list[Any]:
         tensors = self.__dict__[what]
         if not tensors:
-            raise StateError(
+            raise UnknownShapeError(
                 f"The model has no {what} yet.",
                 where=f"model '{self.name}'",
                 fix="begin it with Input(shape), use build(input_shape), or call it on data",
             )
         return tensors
 
+    def __getattr__(self, name: str) -> Any:
+        """Reached for weights and sublayers, and where a property has failed: then its own error is raised again."""
+        if name in _SHAPED and "_stack" in self.__dict__:
+            self._require(_SHAPED[name])
+        return super().__getattr__(name)
+
     def _check_inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The first layer checks."""
         if self._stack and self._stack[0].built and args:
+            if self._entry is not None and hasattr(args[0], "ndim"):
+                args = (fit_rank(args[0], self.inputs[0].shape), *args[1:])
             self._stack[0]._check_inputs(args, kwargs)
 
     def get_build_config(self) -> dict[str, Any] | None:

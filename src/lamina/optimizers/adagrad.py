@@ -10,7 +10,16 @@ import torch
 from lamina.core.errors import ArgumentError
 from lamina.core.registry import builtin
 from lamina.optimizers.base import Number, Optimizer, Options, Tensor, takes_options
-from lamina.optimizers.blocks import Slots, add_number_, add_quotients_, add_scaled_, kernels, mix_squares_, root_steps_
+from lamina.optimizers.blocks import (
+    Slots,
+    add_number_,
+    add_quotients_,
+    add_scaled_,
+    copy_,
+    kernels,
+    mix_squares_,
+    root_steps_,
+)
 
 
 @builtin("keras.optimizers")
@@ -213,4 +222,4 @@ class Ftrl(Optimizer):
         kernels._foreach_sub_(pulled, linear)
         kernels._foreach_mul_(after, 1 / learning_rate)
         add_number_(after, 2 * self.l2_regularization_strength + self.beta / learning_rate)
-        kernels._foreach_copy_(parameters, kernels._foreach_div(pulled, after))
+        copy_(parameters, kernels._foreach_div(pulled, after))

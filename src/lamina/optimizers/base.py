@@ -17,7 +17,16 @@ from lamina.core.naming import auto_name
 from lamina.core.registry import builtin, maybe_scope
 from lamina.core.serialization import serialize_keras_object
 from lamina.core.variable import Variable
-from lamina.optimizers.blocks import BLOCK, Slots, blocks, clip_by_global_norm, clip_by_norm, clip_by_value, kernels
+from lamina.optimizers.blocks import (
+    BLOCK,
+    Slots,
+    blocks,
+    clip_by_global_norm,
+    clip_by_norm,
+    clip_by_value,
+    copy_,
+    kernels,
+)
 from lamina.optimizers.options import Options as Options
 from lamina.optimizers.options import check_options, legacy, number
 from lamina.optimizers.options import takes_options as takes_options
@@ -94,7 +103,7 @@ class Optimizer(OptimizerState):
         self.gradient_accumulation_steps = gradient_accumulation_steps
         check_options(self)
         super().__init__()
-        self._excluded: tuple[set[int], re.Pattern[str] | None] = (set(), None)
+        self._excluded: tuple[list[Any], re.Pattern[str] | None] = ([], None)
         self._fusable: tuple[Any, Any, bool] = (None, None, False)
         self._own_step = type(self).update_step is not Optimizer.update_step
         self._learning_rate = learning_rate
@@ -317,12 +326,12 @@ class Optimizer(OptimizerState):
             var_names: regular expressions; weights are left out whose name contains a match.
         """
         pattern = re.compile("|".join(sorted(set(var_names)))) if var_names else None
-        self._excluded = ({id(variable) for variable in var_list or ()}, pattern)
+        self._excluded = (list(var_list or ()), pattern)
 
     def _use_weight_decay(self, variable: Any) -> bool:
         """Whether a weight decays."""
         listed, pattern = self._excluded
-        if id(variable) in listed:
+        if any(variable is other for other in listed):
             return False
         return pattern is None or pattern.search(getattr(variable, "name", None) or "") is None
 
@@ -376,14 +385,14 @@ class Optimizer(OptimizerState):
             for parameter, average in zip(self._parameters, averages, strict=True):
                 parameter.copy_(torch.where(due.to(parameter.device), average, parameter))
         elif due:
-            kernels._foreach_copy_(self._parameters, averages)
+            copy_(self._parameters, averages)
 
     def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
         """At the end of training: set the weights to their moving averages, if these are kept."""
         if self.use_ema:
             with torch.no_grad():
                 averages = self.slots(list(var_list), "average")["average"]
-                kernels._foreach_copy_(list(var_list), averages)
+                copy_(var_list, averages)
 
     def scale_loss(self, loss: Tensor) -> Tensor:
         """The loss to take gradients of."""

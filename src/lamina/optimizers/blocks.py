@@ -17,8 +17,8 @@ Slots = dict[str, list[Tensor]]
 kernels: Any = torch
 """torch, whose functions over lists of tensors bear private names."""
 
-BLOCK = 131072
-"""Elements per piece: large enough that torch uses its threads, small enough for the cache."""
+BLOCK = 524288
+"""Elements per piece: large enough that threads seldom wait for each other, small enough for the cache."""
 
 
 def is_dense(tensor: Tensor) -> bool:
@@ -71,6 +71,12 @@ def _picked(
         [gradients[index] for index in group],
         {name: [slot[index] for index in group] for name, slot in slots.items()},
     )
+
+
+def copy_(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
+    """Overwrite each by its source; the kernel over lists does not take every kind of tensor."""
+    for target, source in zip(targets, sources, strict=True):
+        target.copy_(source)
 
 
 def add_scaled_(tensors: Sequence[Tensor], others: Sequence[Tensor], factor: float | Tensor) -> None:

@@ -298,13 +298,16 @@ class MultiOptimizer(Optimizer):
         """Share out the weights and make the slots."""
         if self.built:
             return
-        self._places = {id(variable): self._adopt(self.optimizer_map(variable)) for variable in variables}
+        self._places = [self._adopt(self.optimizer_map(variable)) for variable in variables]
+        super().build(variables)
         for place, optimizer in enumerate(self.optimizers):
-            own = [variable for variable in variables if self._places[id(variable)] == place]
+            own = [variable for variable in variables if self._place(variable) == place]
             if own:
                 optimizer.build(own)
-        super().build(variables)
         self._constraints = []
+
+    def _place(self, variable: Any) -> int:
+        return self._places[self._index[id(variable)]]
 
     @property
     def variables(self) -> list[Any]:
@@ -337,7 +340,7 @@ class MultiOptimizer(Optimizer):
             )
         shares: list[tuple[list[Any], list[Any]]] = [([], []) for _ in self.optimizers]
         for gradient, variable in zip(grads, self._checked(variables), strict=True):
-            gradients, own = shares[self._places[id(variable)]]
+            gradients, own = shares[self._place(variable)]
             gradients.append(gradient)
             own.append(variable)
         for optimizer, (gradients, own) in zip(self.optimizers, shares, strict=True):
@@ -354,7 +357,7 @@ class MultiOptimizer(Optimizer):
     def finalize_variable_values(self, var_list: Sequence[Any]) -> None:
         """See `Optimizer`."""
         for place, optimizer in enumerate(self.optimizers):
-            own = [variable for variable in var_list if self._places[id(variable)] == place]
+            own = [variable for variable in var_list if self._place(variable) == place]
             if own:
                 optimizer.finalize_variable_values(own)
 

@@ -40,6 +40,11 @@ class OptimizerState(Captured):
         self._iterations = self._host_variable(0, "int64", "iteration")
         self._learning_rate: Any = None
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Copies know their copied weights."""
+        self.__dict__.update(state)
+        self._index = {id(variable): index for index, variable in enumerate(self._parameters)}
+
     def _host_variable(self, value: Any, dtype: str, name: str) -> Variable:
         """A number that stays on the CPU, where reading it waits for nothing."""
         with name_scope(self.name):

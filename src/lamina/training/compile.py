@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from lamina import metrics, optimizers
 from lamina.core import tree
 from lamina.core.errors import ArgumentError, LaminaError
@@ -50,9 +52,6 @@ class Compiled:
                 "steps_per_execution must be a positive integer.", where="compile", received=repr(steps)
             )
         self.steps_per_execution = steps
-        self.run_eagerly = bool(given["run_eagerly"])
-        # Training runs eagerly, so "auto" means no compilation; True is kept as the user's wish.
-        self.jit_compile = given["jit_compile"] is True and not self.run_eagerly
 
     @property
     def built(self) -> bool:
@@ -75,7 +74,7 @@ class Compiled:
         """The arguments of compile() as values that fit into JSON; empty, with a warning, where one cannot be saved."""
         kept = {key: value for key, value in self.given.items() if key != "auto_scale_loss"}
         kept["optimizer"] = self.optimizer
-        kept["jit_compile"] = self.jit_compile
+        kept["jit_compile"] = self.given["jit_compile"] is True and not self.given["run_eagerly"]
         try:
             return serialize_keras_object(kept)
         except LaminaError as error:
@@ -84,6 +83,24 @@ class Compiled:
                 stacklevel=3,
             )
             return {}
+
+
+    def given_anew(self) -> dict[str, Any] | None:
+        """The arguments of compile() for a copy of the model, nothing that is trained shared; None if that cannot be.
+
+        An optimizer object of torch belongs to the weights it was made with.
+        """
+        optimizer = self.given["optimizer"]
+        if isinstance(optimizer, torch.optim.Optimizer):
+            return None
+        if isinstance(optimizer, optimizers.Optimizer):
+            optimizer = type(optimizer).from_config(optimizer.get_config())
+        anew = {key: tree.map_structure(_fresh, self.given[key]) for key in ("metrics", "weighted_metrics")}
+        return {**self.given, **anew, "optimizer": optimizer}
+
+
+def _fresh(metric: Any) -> Any:
+    return type(metric).from_config(metric.get_config()) if isinstance(metric, metrics.Metric) else metric
 
 
 def resolve_optimizer(identifier: Any) -> Any:

@@ -106,11 +106,11 @@ class CompiledLoss:
         predictions = outputs.pick(y_pred)
         self.entries = []
         for index in used:
-            if isinstance(given[index], (list, tuple)):
-                if len(given[index]) != 1:
-                    raise ArgumentError("One output has one loss.", where="compile(loss=...)", received=given[index])
-                given[index] = given[index][0]
-            loss = resolve_loss(given[index], targets[index], predictions[index])
+            parts = given[index] if isinstance(given[index], (list, tuple)) else [given[index]]
+            found = [resolve_loss(part, targets[index], predictions[index]) for part in parts if part is not None]
+            if not found:
+                continue
+            loss = found[0] if len(found) == 1 else _Together(found)
             self.entries.append((index, loss, None if weights[index] is None else float(weights[index])))
         self.trackers = self._make_trackers(outputs)
         self._only = self.entries[0][1:] if outputs.is_single and self.entries else None
@@ -174,6 +174,19 @@ class CompiledLoss:
                 pick = self.outputs.picker(part, [entry[0] for entry in self.entries], what)
             self._pickers[key] = pick
         return pick(part)
+
+
+class _Together:
+    """Several losses of one output, added up."""
+
+    def __init__(self, losses: Sequence[Any]) -> None:
+        self.losses = losses
+        self.name = losses[0].name
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
+        """Their sum."""
+        first, *others = (loss(y_true, y_pred, sample_weight) for loss in self.losses)
+        return sum(others, first)
 
 
 class _Repeat:

@@ -32,6 +32,8 @@ class Objective(_Base):
     """The part of `Trainer` that says what a step computes; `Trainer` adds the loops around it."""
 
     _compiled: Compiled | None = None
+    _run_eagerly: bool = False
+    _jit_compile: bool = False
     stop_training: bool = False
 
     # Compilation.
@@ -87,7 +89,12 @@ class Objective(_Base):
         }
         names = getattr(self, "output_names", None)
         policy = getattr(getattr(self, "dtype_policy", None), "name", "")
-        self.__dict__["_compiled"] = Compiled(given, names, policy == "mixed_float16")
+        # Training runs eagerly, so "auto" means no compilation; True is kept as the user's wish.
+        self.__dict__.update(
+            _compiled=Compiled(given, names, policy == "mixed_float16"),
+            _run_eagerly=bool(run_eagerly),
+            _jit_compile=jit_compile is True and not run_eagerly,
+        )
         self.stop_training = False
         for function in ("train_function", "test_function", "predict_function"):
             self.__dict__.pop(function, None)
@@ -118,21 +125,21 @@ class Objective(_Base):
 
     @property
     def run_eagerly(self) -> bool:
-        """What compile() was given."""
-        return self._compiled is not None and self._compiled.run_eagerly
+        """What compile() was given, or was set since."""
+        return self._run_eagerly
 
     @run_eagerly.setter
     def run_eagerly(self, value: bool) -> None:
-        self._require_compiled("setting run_eagerly").run_eagerly = bool(value)
+        self.__dict__["_run_eagerly"] = bool(value)
 
     @property
     def jit_compile(self) -> bool:
         """Whether compilation was asked for."""
-        return self._compiled is not None and self._compiled.jit_compile
+        return self._jit_compile
 
     @jit_compile.setter
     def jit_compile(self, value: bool) -> None:
-        self._require_compiled("setting jit_compile").jit_compile = bool(value)
+        self.__dict__["_jit_compile"] = bool(value)
 
     def get_compile_config(self) -> dict[str, Any]:
         """The arguments of compile() as values that fit into JSON; empty if it was not called."""
@@ -178,6 +185,11 @@ class Objective(_Base):
     def metrics_names(self) -> list[str]:
         """Their names."""
         return [metric.name for metric in self.metrics]
+
+    @property
+    def metrics_variables(self) -> list[Any]:
+        """Their state, metric by metric."""
+        return [variable for metric in self.metrics for variable in metric.variables]
 
     def reset_metrics(self) -> None:
         """Begin all running results anew."""
