@@ -13,7 +13,6 @@ from lamina.core import config, errors
 from lamina.core.naming import clear_session
 from lamina.core.seeds import set_random_seed
 
-
 collect_ignore_glob = ["tests/compat/scripts/*", "tools/*", "benchmarks/*"]
 
 

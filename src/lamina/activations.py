@@ -1,9 +1,9 @@
 """Activation functions by name, and those whose Keras form differs from the op of that name.
 
 Any callable of one tensor is an activation. `softmax` over the last axis and `sigmoid` leave their input on
-the result as the attribute `_keras_logits`: a crossentropy that is given such a result computes from the
-logits, which is exact where probabilities have rounded to 0 or 1. Only real tensors carry it, and not in
-torch.compile.
+the result as the attribute `_keras_logits`, and their name as `_keras_activation`: a crossentropy that is given such
+a result computes from the logits, which is exact where probabilities have rounded to 0 or 1. Only real tensors carry
+them, and not in torch.compile.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def sigmoid(x: TensorLike) -> Tensor:
     Source: https://keras.io/api/layers/activations/#sigmoid-function
     """
     y = nn.sigmoid(x)
-    _keep_logits(y, x)
+    _keep_logits(y, x, "sigmoid")
     return y
 
 
@@ -132,13 +132,13 @@ def softmax(x: TensorLike, axis: Axes = -1) -> Tensor:
     """
     y = nn.softmax(x, axis)
     if axis == -1 or axis == y.ndim - 1:
-        _keep_logits(y, x)
+        _keep_logits(y, x, "softmax")
     return y
 
 
-def _keep_logits(y: Any, x: Any) -> None:
+def _keep_logits(y: Any, x: Any, activation: str) -> None:
     if isinstance(x, Tensor) and isinstance(y, Tensor) and not torch.compiler.is_compiling():
-        y._keras_logits = x  # type: ignore[attr-defined]
+        y._keras_logits, y._keras_activation = x, activation  # type: ignore[attr-defined]
 
 
 def exponential(x: TensorLike) -> Tensor:

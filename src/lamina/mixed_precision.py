@@ -6,3 +6,4 @@ from lamina.core.policies import dtype_policy as dtype_policy
 from lamina.core.policies import dtype_policy as global_policy
 from lamina.core.policies import set_dtype_policy as set_dtype_policy
 from lamina.core.policies import set_dtype_policy as set_global_policy
+from lamina.optimizers import LossScaleOptimizer as LossScaleOptimizer

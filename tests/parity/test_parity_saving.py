@@ -130,7 +130,8 @@ MODELS = {
     named_dicts: lambda: {"a": batch(4, 6), "b": batch(4, 3)},
     arithmetic: lambda: batch(4, 6),
     convolutions: lambda: batch(4, 8, 8, 3),
-}if hasattr(lamina.layers, "LSTM"):
+}
+if hasattr(lamina.layers, "LSTM"):
     MODELS[recurrent] = lambda: integers(20, 4, 7)
 
 each_model = pytest.mark.parametrize(("build", "data"), MODELS.items(), ids=[build.__name__ for build in MODELS])

@@ -12,7 +12,9 @@ import numpy as np
 from lamina import optimizers
 from lamina.callbacks import CallbackList, History
 from lamina.compat.history import OldKeys, answering
+from lamina.core import tree
 from lamina.core.errors import say_once
+from lamina.layers import Layer
 from lamina.models import Model
 from lamina.optimizers import Optimizer
 from lamina.optimizers.schedules import InverseTimeDecay
@@ -104,9 +106,55 @@ def with_old_rates(init: Callable[..., None], name: str) -> Callable[..., None]:
     return renaming(call, name, {"lr": "learning_rate"}, ("schedule_decay",))
 
 
+class StartingRate:
+    """What `optimizer.lr` gives where the old `decay` was used: the rate that the decay starts from, to read and set.
+
+    Args:
+        schedule: the schedule in place of `decay`.
+    """
+
+    def __init__(self, schedule: InverseTimeDecay) -> None:
+        self.schedule = schedule
+
+    def assign(self, value: Any) -> StartingRate:
+        """Start from another rate; the decay goes on."""
+        self.schedule.initial_learning_rate = float(value)
+        return self
+
+    def numpy(self) -> np.ndarray:
+        """The rate as an array without axes."""
+        return np.asarray(self.schedule.initial_learning_rate, dtype="float32")
+
+    def __float__(self) -> float:
+        return float(self.schedule.initial_learning_rate)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self.numpy().astype(dtype or "float32")
+
+
+def _starting_rate(optimizer: Optimizer) -> StartingRate | None:
+    """The rate an old `decay` starts from, None where there is none."""
+    schedule = getattr(optimizer, "_learning_rate", None)
+    is_decay = isinstance(schedule, InverseTimeDecay) and schedule.decay_steps == 1
+    return StartingRate(schedule) if is_decay else None
+
+
+def _settable(rate: property) -> property:
+    """`learning_rate`, which callbacks of old scripts set although there is a decay."""
+
+    def assign(self: Optimizer, value: Any) -> None:
+        start = None if callable(value) else _starting_rate(self)
+        if start is not None:
+            start.assign(value)
+        elif rate.fset is not None:
+            rate.fset(self, value)
+
+    return property(rate.fget, assign, doc=rate.__doc__)
+
+
 def _rate(self: Optimizer) -> Any:
     say_once("optimizer.lr is an old name; use optimizer.learning_rate.")
-    return self.learning_rate
+    return _starting_rate(self) or self.learning_rate
 
 
 def _set_rate(self: Optimizer, value: Any) -> None:
@@ -142,6 +190,34 @@ def _hooks_with_old_keys(hooks: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def weight_named_first(add_weight: Callable[..., Any]) -> Callable[..., Any]:
+    """`Layer.add_weight` that also takes its arguments in the old order: name, shape, dtype, initializer."""
+
+    @functools.wraps(add_weight)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if args and isinstance(args[0], str):
+            say_once("add_weight(name, shape, ...) is an old order of arguments; use add_weight(shape=..., name=...).")
+            kwargs |= dict(zip(("name", "shape", "dtype", "initializer"), args, strict=False))
+            args = ()
+        return add_weight(self, *args, **kwargs)
+
+    return call
+
+
+def metrics_third(compile_: Callable[..., Any]) -> Callable[..., Any]:
+    """`Model.compile` that also takes the metrics as its third argument, where today the weights of losses are."""
+
+    @functools.wraps(compile_)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if len(args) > 2 and any(isinstance(part, str) or callable(part) for part in tree.flatten(args[2])):
+            say_once("compile(optimizer, loss, metrics) is an old order of arguments; use metrics=.")
+            kwargs |= dict(zip(("metrics", "loss_weights"), args[2:4], strict=False))
+            args = args[:2]
+        return compile_(self, *args, **kwargs)
+
+    return call
+
+
 def _takes_a_rate(cls: Any) -> bool:
     is_optimizer = isinstance(cls, type) and issubclass(cls, Optimizer) and "__init__" in cls.__dict__
     return is_optimizer and "learning_rate" in inspect.signature(cls.__init__).parameters
@@ -152,10 +228,15 @@ def _replace(owner: type, name: str, value: Any) -> None:
     setattr(owner, name, value)
 
 
+def _wrap(cls: type, name: str, around: Callable[..., Any]) -> None:
+    """Put something around an attribute of a class, in the class that defines it, so that nothing is overridden."""
+    owner = next(base for base in cls.__mro__ if name in base.__dict__)
+    _replace(owner, name, around(owner.__dict__[name]))
+
+
 def _rename(method: str, renamed: Mapping[str, str], dropped: tuple[str, ...]) -> None:
-    """Let a method of models take old arguments. It is replaced where it is defined, so that it overrides nothing."""
-    owner = next(cls for cls in Model.__mro__ if method in cls.__dict__)
-    _replace(owner, method, renaming(owner.__dict__[method], f"Model.{method}", renamed, dropped))
+    """Let a method of models take old arguments."""
+    _wrap(Model, method, lambda function: renaming(function, f"Model.{method}", renamed, dropped))
 
 
 def install_arguments() -> None:
@@ -168,10 +249,13 @@ def install_arguments() -> None:
     _rename("evaluate", {"val_samples": "steps"}, _LOADING)
     _rename("predict", {"val_samples": "steps"}, _LOADING)
     _rename("compile", {}, _COMPILE)
+    _wrap(Model, "compile", metrics_third)
+    _wrap(Layer, "add_weight", weight_named_first)
     for name, cls in vars(optimizers).items():
         if _takes_a_rate(cls):
             _replace(cls, "__init__", with_old_rates(cls.__init__, name))
     _replace(Optimizer, "lr", property(_rate, _set_rate))
+    _wrap(Optimizer, "learning_rate", _settable)
     _replace(History, "__init__", _history_with_old_keys(History.__init__))
     _replace(CallbackList, "hooks", _hooks_with_old_keys(CallbackList.hooks))
 

@@ -14,7 +14,6 @@ from lamina.core import tree
 from lamina.core.dtypes import result_type, torch_dtype
 from lamina.core.errors import ArgumentTypeError
 
-
 _forced: list[torch.device] = []
 
 

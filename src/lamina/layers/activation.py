@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -138,7 +139,7 @@ class PReLU(_Activation):
         self.alpha_initializer = initializers.get(alpha_initializer)
         self.alpha_regularizer = regularizers.get(alpha_regularizer)
         self.alpha_constraint = constraints.get(alpha_constraint)
-        axes = [shared_axes] if isinstance(shared_axes, int) else shared_axes
+        axes = [int(shared_axes)] if isinstance(shared_axes, Integral) else shared_axes
         self.shared_axes = None if axes is None else list(axes)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from lamina import activations, constraints, initializers, regularizers
 from lamina.core import policies, tree
 from lamina.core.errors import ArgumentError, say_once
-from lamina.core.registry import builtin
+from lamina.core.registry import CustomObjectScope, builtin
 from lamina.core.serialization import serialize_keras_object
 from lamina.layers.base import Layer
 from lamina.layers.direct import DIRECT
@@ -359,6 +359,12 @@ class Lambda(Layer):
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         """The mask named at construction, or what its function gives."""
         return self.mask(inputs, previous_mask) if callable(self.mask) else self.mask
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Any = None, safe_mode: bool | None = None) -> Self:
+        """A layer made from a config, whose function may be one of `custom_objects`; code in files is never run."""
+        with CustomObjectScope(custom_objects or {}):
+            return super().from_config(config)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor arguments. A function without a name stands in it as it is, and cannot be saved."""

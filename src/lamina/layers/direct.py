@@ -22,7 +22,7 @@ def _sigmoid(x: Tensor) -> Tensor:
     """Sigmoid, with its input kept on the result for losses."""
     y = torch.sigmoid(x)
     if not torch.compiler.is_compiling():
-        y._keras_logits = x  # type: ignore[attr-defined]
+        y._keras_logits, y._keras_activation = x, "sigmoid"  # type: ignore[attr-defined]
     return y
 
 
@@ -32,15 +32,16 @@ def _softmax(x: Tensor) -> Tensor:
         return activations.softmax(x)  # which warns
     y = torch.softmax(x, -1)
     if not torch.compiler.is_compiling():
-        y._keras_logits = x  # type: ignore[attr-defined]
+        y._keras_logits, y._keras_activation = x, "softmax"  # type: ignore[attr-defined]
     return y
 
 
-DIRECT: dict[Callable[..., Any], Callable[[Tensor], Tensor]] = {
+DIRECT: dict[Callable[..., Any] | None, Callable[[Tensor], Tensor]] = {
     function: function.__wrapped__
     for function in builtins_of("keras.activations").values()
     if hasattr(function, "__wrapped__")
 } | {
+    None: activations.linear,
     activations.exponential: torch.exp,
     activations.gelu: F.gelu,
     activations.relu: torch.relu,

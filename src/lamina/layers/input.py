@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from numbers import Integral
 from typing import Any
 
 from lamina.core.dtypes import standardize_dtype
@@ -60,12 +61,15 @@ class InputLayer(Layer):
             raise ArgumentError("Sparse and ragged inputs are not supported.", fix="use dense tensors and a mask")
         if shape is not None and batch_shape is not None:
             raise ArgumentError("Give either shape or batch_shape.", where="Input()", received="both")
-        if input_tensor is not None and shape is None and batch_shape is None:
+        if batch_size is not None and batch_shape is not None:
+            raise ArgumentError("Give either batch_size or batch_shape.", where="Input()", received="both")
+        if input_tensor is not None:
+            _check_tensor(input_tensor, shape, batch_size, batch_shape, dtype)
             batch_shape = input_tensor.shape
         if batch_shape is None:
             if shape is None:
                 raise ArgumentError("An input needs a shape.", where="Input()", fix="Input(shape=(features,))")
-            if isinstance(shape, int):
+            if isinstance(shape, Integral):
                 raise ArgumentError(
                     "A shape is a tuple.", where="Input(shape=...)", received=shape, fix=f"shape=({shape},)"
                 )
@@ -101,6 +105,28 @@ class InputLayer(Layer):
     def get_build_config(self) -> None:
         """Nothing to build."""
         return None
+
+
+def _check_tensor(tensor: Any, shape: Any, batch_size: int | None, batch_shape: Any, dtype: Any) -> None:
+    """Refuse what is no symbolic tensor, and arguments that contradict it."""
+    if not isinstance(tensor, KerasTensor):
+        raise ArgumentError(
+            "An input stands for a symbolic tensor.",
+            where="input_tensor",
+            expected="KerasTensor",
+            received=type(tensor).__name__,
+        )
+    told = {
+        "shape": (None if shape is None else tuple(shape), tensor.shape[1:]),
+        "batch_size": (batch_size, tensor.shape[0] if tensor.shape else None),
+        "batch_shape": (None if batch_shape is None else tuple(batch_shape), tensor.shape),
+        "dtype": (None if dtype is None else standardize_dtype(dtype), tensor.dtype),
+    }
+    for name, (value, known) in told.items():
+        if value is not None and value != known:
+            raise ArgumentError(
+                f"`{name}` contradicts the tensor.", where="Input()", expected=known, received=value, fix="leave it out"
+            )
 
 
 def Input(

@@ -14,6 +14,7 @@ from lamina.core import config
 from lamina.core.dtypes import is_float, result_type
 from lamina.core.errors import ArgumentError, ArgumentTypeError, ShapeError
 from lamina.core.registry import builtin
+from lamina.core.tensors import convert_to_tensor
 from lamina.graph.tensor import KerasTensor
 from lamina.layers.base import Layer
 from lamina.layers.input_spec import InputSpec
@@ -104,12 +105,21 @@ class _Merge(Layer):
 
     def compute_mask(self, inputs: Any, previous_mask: Masks = None) -> Tensor | None:
         """True where any input counts; None if one of them has no mask."""
-        if previous_mask is None or any(mask is None for mask in previous_mask):
-            return None
-        merged = previous_mask[0]
-        for mask in previous_mask[1:]:
-            merged = torch.logical_or(merged, mask)  # type: ignore[arg-type]
-        return merged
+        masks = self._checked_masks(inputs, previous_mask)
+        known = [mask for mask in masks if mask is not None]
+        return functools.reduce(torch.logical_or, known) if known and len(known) == len(masks) else None
+
+    def _checked_masks(self, inputs: Any, masks: Any) -> list[Tensor | None]:
+        """The masks as tensors, if they are a list as long as that of the inputs."""
+        if masks is None:
+            return []
+        if not (isinstance(masks, Sequence) and isinstance(inputs, Sequence) and len(masks) == len(inputs)):
+            raise ArgumentError(
+                "There must be a list of inputs and as long a list of masks.",
+                where=self._where(),
+                received=f"{_counted(inputs, 'input')}, {_counted(masks, 'mask')}",
+            )
+        return [None if mask is None else convert_to_tensor(mask) for mask in masks]
 
 
 @builtin("keras.layers")
@@ -310,12 +320,15 @@ class Concatenate(_Merge):
 
     def compute_mask(self, inputs: Any, previous_mask: Masks = None) -> Tensor | None:
         """The masks joined; along the feature axis, a step counts if it counts in any input."""
-        if previous_mask is None or all(mask is None for mask in previous_mask):
+        masks = self._checked_masks(inputs, previous_mask)
+        if all(mask is None for mask in masks):
             return None
         full = []
-        for x, mask in zip(inputs, previous_mask, strict=True):
-            mask = torch.ones_like(x, dtype=torch.bool) if mask is None else _expand(mask, x)
-            full.append(mask.expand(x.shape))
+        for x, mask in zip(inputs, masks, strict=True):
+            if mask is None:
+                full.append(torch.ones_like(x, dtype=torch.bool))
+            else:
+                full.append(_expand(mask, x).expand(x.shape) if mask.ndim < x.ndim else mask)
         return torch.cat(full, self.axis).any(-1)
 
 
@@ -414,6 +427,10 @@ class Dot(_Merge):
 def _expand(mask: Tensor, x: Tensor) -> Tensor:
     """A mask with dimensions of size 1 behind, up to the rank of the tensor it belongs to."""
     return mask.reshape(mask.shape + (1,) * (x.ndim - mask.ndim))
+
+
+def _counted(values: Any, noun: str) -> str:
+    return f"a list of {len(values)} {noun}s" if isinstance(values, Sequence) else f"one {noun}"
 
 
 def _beside(inputs: Sequence[Tensor], mask: Sequence[Tensor | None]) -> list[Tensor | None]:

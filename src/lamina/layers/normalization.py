@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 
 from lamina import initializers
 from lamina.core import config
-from lamina.core.errors import ArgumentError, ShapeError
+from lamina.core.errors import ArgumentError, ShapeError, warn_once
 from lamina.core.registry import builtin
 from lamina.layers.base import Layer
 from lamina.layers.input_spec import InputSpec
@@ -423,7 +424,7 @@ class GroupNormalization(ScaleAndOffset):
         gamma_constraint: Any = None,
         **kwargs: Any,
     ) -> None:
-        if not isinstance(groups, int) or (groups <= 0 and groups != -1):
+        if not isinstance(groups, Integral) or (groups <= 0 and groups != -1):
             raise ArgumentError(
                 "Unusable number of groups.",
                 where="groups",
@@ -442,7 +443,7 @@ class GroupNormalization(ScaleAndOffset):
             beta_constraint,
             gamma_constraint,
         )
-        self.groups = groups
+        self.groups = int(groups)
         self.axis = axis
         self.autocast = False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, ClassVar
 
 import torch
@@ -192,9 +193,11 @@ class _Borders(Layer):
 
     def _pairs(self, value: Any, name: str) -> Pairs:
         """(before, after) for each spatial dimension, from an int, one int or pair for each, or (1D) one pair."""
-        parts = (value,) if self.rank == 1 else (value,) * self.rank if isinstance(value, int) else value
+        parts = (value,) if self.rank == 1 else (value,) * self.rank if isinstance(value, Integral) else value
         try:
-            pairs = tuple((part, part) if isinstance(part, int) else tuple(map(int, part)) for part in parts)
+            pairs = tuple(
+                (int(part),) * 2 if isinstance(part, Integral) else tuple(map(int, part)) for part in parts
+            )
         except (TypeError, ValueError):
             pairs = ()
         if len(pairs) != self.rank or any(len(pair) != 2 or min(pair) < 0 for pair in pairs):
@@ -471,7 +474,7 @@ class _UpSampling(Layer):
 
     def __init__(self, size: Any, data_format: str | None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.size = (size,) * self.rank if isinstance(size, int) else tuple(size)
+        self.size = (int(size),) * self.rank if isinstance(size, Integral) else tuple(size)
         if len(self.size) != self.rank or min(self.size) < 1:
             raise ArgumentError(
                 "`size` cannot be used.",
@@ -538,6 +541,7 @@ class UpSampling2D(_UpSampling):
         """The enlarged images."""
         if self.interpolation == "nearest":
             return super().call(inputs)
+        inputs = inputs if inputs.is_floating_point() else self.cast(inputs)
         images = inputs if self.first_axis == 2 else inputs.permute(0, 3, 1, 2)
         size = [images.shape[2] * self.size[0], images.shape[3] * self.size[1]]
         outputs = torch.nn.functional.interpolate(images, size, mode=self.interpolation, align_corners=False)
@@ -577,8 +581,8 @@ def _symbolic(layer: Layer, inputs: Any) -> KerasTensor:
 
 def _positive_int(value: Any, name: str, where: str) -> int:
     """The value, if it is an integer of 1 or more."""
-    if not isinstance(value, int) or isinstance(value, bool):
+    if not isinstance(value, Integral) or isinstance(value, bool):
         raise ArgumentTypeError(f"`{name}` is no integer.", where=where, expected="int", received=repr(value))
     if value < 1:
         raise ArgumentError(f"`{name}` cannot be used.", where=where, expected="an integer >= 1", received=value)
-    return value
+    return int(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -124,8 +125,8 @@ def checked_axis(axis: Any) -> int | list[int]:
     """
     if isinstance(axis, (list, tuple)):
         return [int(a) for a in axis]
-    if isinstance(axis, int):
-        return axis
+    if isinstance(axis, Integral):
+        return int(axis)
     raise ArgumentTypeError(
         "Unusable axis.", where="axis", expected="an integer or a list of integers", received=repr(axis)
     )

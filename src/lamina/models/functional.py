@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import nn
@@ -268,16 +268,14 @@ class Functional(Model):
 
     def get_config(self) -> dict[str, Any]:
         """The layers, how they are connected, and which tensors go in and out."""
-        if type(self) is not Functional and type(self).__init__ is not Functional.__init__:
-            return super().get_config()
-        return graph_config.config_of(self)
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
-        """A model from the config of one."""
-        if "input_layers" not in config:
-            return super().from_config(config)
-        return graph_config.model_from(cls, config, custom_objects)
+        cls = type(self)
+        if cls is Functional or cls.__init__ is Functional.__init__:
+            return graph_config.config_of(self)
+        config = super().get_config()
+        if not graph_config.takes_graph(cls):
+            return config
+        own = {key: value for key, value in config.items() if key not in ("inputs", "outputs", "dtype")}
+        return own | graph_config.config_of(self)
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lamina.core import tree
+from lamina.core.capture import accepts, revive
 from lamina.core.errors import ArgumentError, FileError, nearest
 from lamina.core.naming import to_snake_case
 from lamina.core.registry import maybe_scope
@@ -20,6 +21,7 @@ from lamina.layers.input import InputLayer
 from lamina.saving import keras_ops
 
 _TENSOR = "__keras_tensor__"
+_GRAPH = ("layers", "input_layers", "output_layers")
 
 
 def config_of(model: Any) -> dict[str, Any]:
@@ -133,8 +135,21 @@ def model_from(cls: Any, config: Mapping[str, Any], custom_objects: Mapping[str,
 
     inputs = _map_places(find, config["input_layers"])
     outputs = _map_places(find, config["output_layers"])
-    rest = {key: config[key] for key in ("name", "trainable") if key in config}
-    return cls(inputs=inputs, outputs=outputs, **rest)
+    rest = {key: value for key, value in config.items() if key not in _GRAPH and accepts(cls, key)}
+    model = cls(inputs=inputs, outputs=outputs, **revive(rest))
+    if config.get("trainable") is False:
+        model.trainable = False
+    return model
+
+
+def takes_graph(cls: type) -> bool:
+    """Whether a class of models is made from inputs and outputs, or passes on whatever it is given."""
+    parameters = inspect.signature(cls.__init__).parameters
+    kinds = {parameter.kind for parameter in parameters.values()}
+    return {"inputs", "outputs"} <= parameters.keys() or {
+        inspect.Parameter.VAR_POSITIONAL,
+        inspect.Parameter.VAR_KEYWORD,
+    } <= kinds
 
 
 def _name_of(entry: Mapping[str, Any]) -> str:

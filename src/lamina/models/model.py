@@ -10,15 +10,20 @@ from torch import nn
 
 from lamina import saving
 from lamina.core.errors import ArgumentError, StateError, listing, nearest
-from lamina.core.registry import builtin
+from lamina.core.registry import builtin, maybe_scope
 from lamina.core.serialization import deserialize_keras_object, serialize_keras_object
 from lamina.graph.tensor import KerasTensor
 from lamina.layers.base import Layer
 from lamina.layers.torch_module import TorchModuleWrapper
 from lamina.layers.tracking import Holder
+from lamina.models import graph_config
 from lamina.models import summary as summary_table
 from lamina.saving.archive import parse_json
 from lamina.training.trainer import Trainer
+
+
+class ReservedNameError(ArgumentError, AttributeError):
+    """An attribute that belongs to lamina cannot be set."""
 
 
 @builtin("keras")
@@ -52,6 +57,15 @@ class Model(Trainer, Layer):
             functional.__init__(self, *args, **kwargs)
             return
         super().__init__(*args, **kwargs)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "layers":
+            raise ReservedNameError(
+                "A model finds its layers by itself; `layers` cannot be set.",
+                where=f"model '{self.name}'",
+                fix="keep the layers under another name: self.blocks = [...]",
+            )
+        super().__setattr__(name, value)
 
     @property
     def layers(self) -> list[Any]:
@@ -145,9 +159,14 @@ class Model(Trainer, Layer):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
-        """A model from a config: of a graph, or of what a subclass's constructor takes."""
-        if cls is Model and "input_layers" in config:
-            return _functional_class().from_config(config, custom_objects)
+        """A model from the config of one, a graph among them.
+
+        Args:
+            config: what `get_config` gave.
+            custom_objects: classes and functions of a program by name.
+        """
+        if {"layers", "input_layers", "output_layers"} <= config.keys() and graph_config.takes_graph(cls):
+            return graph_config.model_from(cls, config, custom_objects)
         with maybe_scope(custom_objects):
             return super().from_config(config)
 

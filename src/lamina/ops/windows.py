@@ -24,7 +24,7 @@ TO_LAST = {1: (0, 2, 3, 1), 2: (0, 2, 3, 1), 3: (0, 2, 3, 4, 1)}
 
 def sizes(value: Any, rank: int, name: str, *, least: int = 1) -> tuple[int, ...]:
     """An integer, or one per spatial axis, as a tuple of `rank` integers not below `least`."""
-    values = (value,) * rank if isinstance(value, int) else value
+    values = (value,) * rank if _is_integer(value) else value
     try:
         result = tuple(values)
     except TypeError:

@@ -80,6 +80,7 @@ class CompiledLoss:
                 expected="a float, or a list or dict of floats",
                 received=f"{loss_weights!r} ({type(loss_weights).__name__})",
             )
+        _check_weights(loss_weights)
         self.given = loss
         self.given_weights = loss_weights
         self.output_names = output_names
@@ -187,6 +188,19 @@ class _Together:
         """Their sum."""
         first, *others = (loss(y_true, y_pred, sample_weight) for loss in self.losses)
         return sum(others, first)
+
+
+def _check_weights(loss_weights: Any) -> None:
+    """Refuse weights that are no numbers, such as metrics in their place."""
+    for weight in tree.flatten(loss_weights):
+        if weight is not None and (isinstance(weight, str) or not hasattr(weight, "__float__")):
+            raise ArgumentTypeError(
+                "loss_weights holds something that is no number.",
+                where="compile(loss_weights=...), the third argument",
+                expected="floats",
+                received=repr(weight),
+                fix="name the argument if these are metrics: compile(optimizer, loss, metrics=[...])",
+            )
 
 
 class _Repeat:
