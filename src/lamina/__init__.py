@@ -18,6 +18,7 @@ from lamina import mixed_precision as mixed_precision
 from lamina import models as models
 from lamina import ops as ops
 from lamina import optimizers as optimizers
+from lamina import preprocessing as preprocessing
 from lamina import random as random
 from lamina import regularizers as regularizers
 from lamina import saving as saving

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lamina import layers
+from lamina import layers, ops
 from lamina.callbacks import (
     Callback,
     CallbackList,
@@ -161,12 +161,23 @@ class TestEarlyStopping:
         assert isinstance(callback.best_weights[0], torch.Tensor)
         assert "Epoch 4: stopped early" in capsys.readouterr().out
 
-    def test_unknown_name_is_warned_of_once(self):
-        with pytest.warns(UserWarning, match='watches "val_los".*loss, mae') as caught:
-            line(metrics=["mae"]).fit(X, Y, epochs=3, verbose=0, callbacks=[EarlyStopping("val_los")])
+    def test_missing_result_is_warned_of_once(self):
+        with pytest.warns(UserWarning, match='watches "val_loss".*loss, mae.*validation_data') as caught:
+            line(metrics=["mae"]).fit(X, Y, epochs=3, verbose=0, callbacks=[EarlyStopping()])
         assert len(caught) == 1
-        with pytest.warns(UserWarning, match="validation_data"):
-            line().fit(X, Y, verbose=0, callbacks=[EarlyStopping()])
+
+    def test_misspelled_name(self):
+        with pytest.raises(ArgumentError, match='"los" is not among the results. Did you mean "loss"'):
+            line().fit(X, Y, verbose=0, callbacks=[EarlyStopping("los")])
+
+    def test_comparison_by_name(self):
+        callback = EarlyStopping("acc")
+        assert callback.monitor_op is None
+        callback.set_model(line())
+        callback.on_train_begin()
+        for epoch in range(2):
+            callback.on_epoch_end(epoch, {"acc": 0.5})
+        assert callback.monitor_op is ops.greater
 
     def test_in_fit(self):
         history = line().fit(

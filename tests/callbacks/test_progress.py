@@ -103,3 +103,8 @@ def test_a_line_does_not_wrap(terminal, monkeypatch):
     bar = Progbar(10, interval=0)
     bar.update(3, [(f"a long name {index}", 1.0) for index in range(9)])
     assert len(plain(terminal.getvalue()).strip("\r")) == 59
+
+
+def test_a_list_of_values_is_shown_as_its_mean(capsys):
+    Progbar(1, verbose=2).update(1, [("loss", [1.0, 2.0])])
+    assert "loss: 1.5000" in capsys.readouterr().out

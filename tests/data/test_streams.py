@@ -181,3 +181,12 @@ def test_py_dataset_errors():
 def test_class_weight_of_batches():
     *_, weight = next(feed(Counting(), class_weight={0: 3.0}).epoch())
     assert weight.tolist() == [3.0, 3.0]
+
+
+def test_py_dataset_without_length_goes_on_for_ever():
+    class Endless(PyDataset):
+        def __getitem__(self, index):
+            return np.full((2, 1), index)
+
+    first = [batch[0, 0] for batch, _ in zip(Endless(), range(3), strict=False)]
+    assert first == [0, 1, 2]

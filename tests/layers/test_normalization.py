@@ -213,8 +213,13 @@ def test_files_of_keras_name_rms_scaling() -> None:
     layer = LayerNormalization(rms_scaling=False)
     assert layer.get_config()["rms_scaling"] is False
     assert LayerNormalization.from_config(layer.get_config()).get_config() == layer.get_config()
-    with pytest.raises(ArgumentError, match="RMSNormalization"):
-        LayerNormalization(rms_scaling=True)
+    with pytest.warns(UserWarning, match="RMSNormalization"):
+        layer = LayerNormalization(rms_scaling=True)
+    x = torch.randn(3, 5)
+    expected = x / (x.var(-1, correction=0, keepdim=True) + 1e-3).sqrt()
+    torch.testing.assert_close(layer(x).detach(), expected)
+    assert [weight.name for weight in layer.weights] == ["gamma"]
+    assert LayerNormalization.from_config(layer.get_config()).rms_scaling
 
 
 @pytest.mark.parametrize(("axis", "layout"), [(-1, (0, 1, 2, 3)), (1, (0, 3, 1, 2))])

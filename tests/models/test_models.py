@@ -10,7 +10,7 @@ import torch
 
 import lamina
 from lamina import layers, models, ops
-from lamina.core.errors import ArgumentError, ArgumentTypeError, ShapeError, StateError
+from lamina.core.errors import ArgumentError, ShapeError, StateError
 
 
 def small_cnn():
@@ -67,6 +67,7 @@ def test_sequential_is_built_by_its_first_call_and_takes_other_batch_sizes():
     assert not model.built
     with pytest.raises(StateError, match="Input"):
         _ = model.output_shape
+    assert not any(hasattr(model, name) for name in ("input", "inputs", "input_shape", "outputs", "output_shape"))
     model(np.ones((3, 5)))
     assert model.output_shape == (None, 1)
     assert model(np.ones((7, 5), "float32")).shape == (7, 1)
@@ -79,6 +80,8 @@ def test_sequential_add_and_pop():
     assert model.output_shape == (None, 2)
     popped = model.pop()
     assert popped.units == 2 and model.output_shape == (None, 4) and len(model.weights) == 2
+    model.add(layers.Dense(7))
+    assert model.output_shape == (None, 7) and model(np.ones((2, 3))).shape == (2, 7)
     with pytest.raises(StateError):
         models.Sequential().pop()
 
@@ -86,8 +89,8 @@ def test_sequential_add_and_pop():
 @pytest.mark.parametrize(
     ("add", "error", "hint"),
     [
-        (lambda m: m.add(lambda x: x), ArgumentTypeError, "Lambda"),
-        (lambda m: m.add("dense"), ArgumentTypeError, "layer"),
+        (lambda m: m.add(lambda x: x), ArgumentError, "Lambda"),
+        (lambda m: m.add("dense"), ArgumentError, "layer"),
         (lambda m: m.add(layers.Dense(1, name="same")), ArgumentError, "same"),
         (lambda m: m.add(layers.Input(shape=(3,))), ArgumentError, "first"),
     ],
@@ -315,7 +318,7 @@ def test_compile_and_export():
 
 def test_wrong_input_shapes_are_explained():
     with pytest.raises(ShapeError, match="channel axis"):
-        small_cnn()(torch.randn(2, 8, 8))
+        models.Sequential([layers.Input((8, 8, 3)), layers.Conv2D(2, 3)])(torch.randn(2, 8, 8))
     dense = models.Sequential([layers.Dense(10, input_shape=(784,))])
     with pytest.raises(ShapeError, match=r"28x28x1 = 784.*Flatten"):
         dense(torch.randn(2, 28, 28, 1))

@@ -190,7 +190,7 @@ def test_config(name):
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in keras.src.losses.ALL_OBJECTS_DICT if n not in ("Loss", "LossFunctionWrapper")]
+    "name", [n for n in sorted(keras.src.losses.ALL_OBJECTS_DICT) if n not in ("Loss", "LossFunctionWrapper")]
 )
 def test_get_by_name(name):
     theirs, ours = keras.losses.get(name), losses.get(name)

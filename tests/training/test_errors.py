@@ -10,7 +10,6 @@ from torch.utils.data import DataLoader, TensorDataset
 from lamina import layers
 from lamina.core.errors import (
     ArgumentError,
-    ArgumentTypeError,
     DataError,
     ShapeError,
     StateError,
@@ -58,9 +57,9 @@ def test_unknown_names_are_found_by_compile(options, hint):
 
 def test_arguments_of_compile():
     model = Sequential([layers.Dense(1)])
-    with pytest.raises(ArgumentTypeError, match=r"metrics=\['mae'\]"):
+    with pytest.raises(ArgumentError, match=r"metrics=\['mae'\]"):
         model.compile(loss="mse", metrics="mae")
-    with pytest.raises(ArgumentTypeError, match="loss_weights"):
+    with pytest.raises(ArgumentError, match="loss_weights"):
         model.compile(loss="mse", loss_weights="2")
     with pytest.raises(ArgumentError, match="steps_per_execution"):
         model.compile(loss="mse", steps_per_execution=0)

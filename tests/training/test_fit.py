@@ -387,3 +387,35 @@ def test_any_layer_can_be_a_trainer():
     model.compile("sgd", loss="mse")
     history = model.fit(X, Y, epochs=3, verbose=0).history["loss"]
     assert history[-1] < history[0]
+
+
+def two_outputs(as_dict=False):
+    x = layers.Input((3,))
+    outputs = [layers.Dense(1, name="b")(x), layers.Dense(1, name="a")(x)]
+    return Model(x, dict(zip("ba", outputs, strict=True)) if as_dict else outputs)
+
+
+def test_results_of_outputs_come_in_the_order_of_the_losses():
+    model = two_outputs(as_dict=True)
+    model.compile("sgd", loss={"b": "mse", "a": "mae"})
+    model.fit(X, {"a": Y, "b": Y}, verbose=0)
+    assert model.metrics_names == ["loss", "b_loss", "a_loss"]
+    assert len(model.metrics_variables) == 6
+
+
+def test_several_losses_of_one_output_are_added_up():
+    model = two_outputs()
+    model.compile("sgd", loss=["mse", ["mse", "mae"]])
+    both = model.evaluate(X, [Y, Y], verbose=0, return_dict=True)
+    model.compile("sgd", loss=["mse", "mse"], metrics=[[], ["mae"]])
+    one = model.evaluate(X, [Y, Y], verbose=0, return_dict=True)
+    assert list(both) == ["a_loss", "b_loss", "loss"]
+    assert both["a_loss"] == pytest.approx(one["a_loss"] + one["a_mae"], rel=1e-5)
+
+
+def test_options_of_running_may_be_set_before_compile():
+    model = Sequential([layers.Dense(1)])
+    model.run_eagerly, model.jit_compile = True, True
+    assert model.run_eagerly and model.jit_compile
+    model.compile("sgd", loss="mse")
+    assert not model.run_eagerly and not model.jit_compile

@@ -8,7 +8,7 @@ from typing import Any
 
 from lamina import ops
 from lamina.callbacks.base import Callback
-from lamina.core.errors import ArgumentError
+from lamina.core.errors import ArgumentError, listing, nearest
 
 _HIGH = (
     "acc",
@@ -73,6 +73,7 @@ class MonitorCallback(Callback):
         value = (logs or {}).get(self.monitor)
         if value is None and not self._missed:
             self._missed = True
+            self._refuse_unknown(logs or {})
             hint = " Pass validation_data to fit to get it." if self.monitor.startswith("val_") else ""
             warnings.warn(
                 f'{type(self).__name__} watches "{self.monitor}", which is not among the results: '
@@ -80,6 +81,17 @@ class MonitorCallback(Callback):
                 stacklevel=3,
             )
         return value
+
+    def _refuse_unknown(self, logs: Mapping[str, Any]) -> None:
+        """A name that is neither among the results nor tells which way is better can only be a mistake."""
+        try:
+            self._direction()
+        except ArgumentError:
+            raise ArgumentError(
+                f'"{self.monitor}" is not among the results.{nearest(self.monitor, logs)}',
+                where=f"{type(self).__name__}(monitor=...)",
+                expected=listing(logs) or "results of validation",
+            ) from None
 
     def _direction(self) -> int:
         """1 where more is better, -1 where less is."""

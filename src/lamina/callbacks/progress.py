@@ -200,7 +200,7 @@ class ProgbarLogger(Callback):
         self.verbose = 1 if params.get("verbose", "auto") == "auto" else int(params["verbose"])
         self.epochs = params.get("epochs") or 1
         self.target = params.get("steps")
-        if self.verbose != 1 or not can_redraw():
+        if self.target is not None and (self.verbose != 1 or not can_redraw()):
             self.idle_hooks = frozenset({"on_train_batch_end", "on_test_batch_end", "on_predict_batch_end"})
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:

@@ -208,6 +208,11 @@ def in_train_phase(x: Any, alt: Any, training: Any = None) -> Any:
     return chosen() if callable(chosen) and not isinstance(chosen, torch.Tensor) else chosen
 
 
+def image_dim_ordering() -> str:
+    """Where images have their channels: "tf" for last, "th" for first."""
+    return "th" if config.image_data_format() == "channels_first" else "tf"
+
+
 def int_shape(x: Any) -> tuple[int | None, ...] | None:
     """The shape of a tensor as a tuple, None where a size is not known."""
     shape = getattr(x, "shape", None)

@@ -41,7 +41,7 @@ class Facade(types.ModuleType):
 
     @property
     def __all__(self) -> list[str]:
-        return [n for n in dir(self) if not n.startswith("_") and n not in self._old]
+        return [n for n in dir(self) if n not in self._old and not _is_old_module(_join(self._path, n))]
 
     def __dir__(self) -> list[str]:
         names = {name for source in self._sources for name in dir(source)} | self._old.keys()
@@ -54,8 +54,10 @@ class Facade(types.ModuleType):
             return lambda: KERAS_VERSION
         for source in self._sources:
             value = getattr(source, name, None)
-            if value is not None:
-                return self._below(name) if isinstance(value, types.ModuleType) else value
+            if isinstance(value, types.ModuleType) and name not in self._old:
+                return self._below(name)
+            if value is not None and not isinstance(value, types.ModuleType):
+                return value
         if name in self._old:
             return self._old_object(name)
         if not name.startswith("_") and resolve(_join(self._path, name)) is not None:
@@ -96,7 +98,7 @@ def resolve(path: str) -> tuple[types.ModuleType, ...] | None:
 
 def _public_module(path: str) -> types.ModuleType | None:
     """The module of lamina at a path, unless that path holds an implementation by the name of an old module."""
-    return None if path in MODULES and path not in NOT_OLD else _module(path)
+    return None if _is_old_module(path) else _module(path)
 
 
 def _module(path: str) -> types.ModuleType | None:
@@ -114,6 +116,10 @@ def _module(path: str) -> types.ModuleType | None:
     if value is not None or not hasattr(above, "__path__") or importlib.util.find_spec(name) is None:
         return None
     return importlib.import_module(name)
+
+
+def _is_old_module(path: str) -> bool:
+    return path in MODULES and path not in NOT_OLD
 
 
 def _join(*parts: str) -> str:
@@ -156,7 +162,7 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         if below is None:
             return TensorFlowStandIn(spec.name)
         _, path = below
-        if path in MODULES and path not in NOT_OLD:
+        if _is_old_module(path):
             owner = MODULES[path][0]
             say_once(f"{_join('keras', path)} is an old module; its names are in {_join('keras', owner)}.")
         return Facade(spec.name, path, resolve(path) or ())

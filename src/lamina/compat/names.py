@@ -113,6 +113,7 @@ _BACKEND_HINTS = {
     "gather": "keras.ops.take",
     "get_value": "variable.numpy()",
     "gradients": "torch.autograd.grad",
+    "image_dim_ordering": "keras.config.image_data_format",
     "in_test_phase": "the argument training of call",
     "in_train_phase": "the argument training of call",
     "int_shape": "x.shape",
@@ -160,6 +161,18 @@ def _lower_case(names: str) -> dict[str, Old]:
     return {name.lower(): Old(f"optimizers.{name}", f"keras.optimizers.{name}") for name in names.split()}
 
 
+def _renamed(module: str, names: str) -> dict[str, Old]:
+    """Objects of a module by their old names, from "old:new other:new"."""
+    pairs = (pair.split(":") for pair in names.split())
+    return {old: Old(f"{module}.{new}", f"keras.{module}.{new}") for old, new in pairs}
+
+
+_ERRORS = (
+    "mse:mean_squared_error MSE:mean_squared_error mae:mean_absolute_error MAE:mean_absolute_error "
+    "mape:mean_absolute_percentage_error MAPE:mean_absolute_percentage_error msle:mean_squared_logarithmic_error "
+    "MSLE:mean_squared_logarithmic_error kld:kl_divergence KLD:kl_divergence kullback_leibler_divergence:kl_divergence"
+)
+
 OBJECTS: dict[str, dict[str, Old]] = {
     "": {"objectives": Old("losses", "keras.losses")},
     "backend": _backend_functions(),
@@ -170,6 +183,13 @@ OBJECTS: dict[str, dict[str, Old]] = {
         "Deconvolution3D": Old("layers.Conv3DTranspose", "keras.layers.Conv3DTranspose"),
         "ThresholdedReLU": Old(layers.ThresholdedReLU, "keras.layers.ReLU(threshold=theta)"),
     },
+    "constraints": _renamed("constraints", "maxnorm:MaxNorm nonneg:NonNeg unitnorm:UnitNorm"),
+    "initializers": _renamed("initializers", "normal:RandomNormal uniform:RandomUniform one:Ones zero:Zeros"),
+    "losses": {
+        **_renamed("losses", f"{_ERRORS} logcosh:log_cosh huber_loss:huber"),
+        "Reduction": Old(training.Reduction, 'the names "sum_over_batch_size", "sum" and "none"'),
+    },
+    "metrics": _renamed("metrics", _ERRORS),
     "optimizers": _lower_case("SGD RMSprop Adam AdamW Adagrad Adadelta Adamax Nadam Ftrl"),
     "preprocessing.image": {
         "ImageDataGenerator": Old(

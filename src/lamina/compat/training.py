@@ -27,6 +27,15 @@ _originals: list[tuple[type, str, Any]] = []
 _ABSENT = object()
 
 
+class Reduction:
+    """The ways of `tf.keras.losses.Reduction`, as the names that losses take."""
+
+    AUTO = "sum_over_batch_size"
+    SUM_OVER_BATCH_SIZE = "sum_over_batch_size"
+    SUM = "sum"
+    NONE = "none"
+
+
 def multi_gpu_model(model: Model, gpus: Any = None, **_: Any) -> Model:
     """The model itself: several GPUs are used through `lamina.distribution` or torch's DistributedDataParallel."""
     return model
@@ -255,6 +264,8 @@ def install_arguments() -> None:
         if _takes_a_rate(cls):
             _replace(cls, "__init__", with_old_rates(cls.__init__, name))
     _replace(Optimizer, "lr", property(_rate, _set_rate))
+    # Saving looks through what `dir` gives, and need not come upon the old name.
+    _replace(Optimizer, "__dir__", lambda self: [name for name in object.__dir__(self) if name != "lr"])
     _wrap(Optimizer, "learning_rate", _settable)
     _replace(History, "__init__", _history_with_old_keys(History.__init__))
     _replace(CallbackList, "hooks", _hooks_with_old_keys(CallbackList.hooks))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lamina.core.errors import ArgumentError
+from lamina.core.errors import ArgumentError, nearest
 
 _FLOATS = ("bfloat16", "float16", "float32", "float64")
 _FORMATS = ("channels_last", "channels_first")
@@ -63,5 +63,10 @@ def standardize_data_format(data_format: str | None) -> str:
         return _settings.image_data_format
     lowered = str(data_format).lower()
     if lowered not in _FORMATS:
-        raise ArgumentError("Unknown data_format.", where="data_format", expected=_FORMATS, received=repr(data_format))
+        raise ArgumentError(
+            f"Unknown data_format.{nearest(lowered, _FORMATS)}",
+            where="data_format",
+            expected=" or ".join(_FORMATS),
+            received=repr(data_format),
+        )
     return lowered

@@ -101,8 +101,13 @@ def nearest(name: str, options: Iterable[str]) -> str:
         ' Did you mean "adam"?'
     """
     by_lower = {option.lower(): option for option in options}
-    close = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.6)
-    return f' Did you mean "{by_lower[close[0]]}"?' if close else ""
+    wanted = str(name).lower()
+    close = difflib.get_close_matches(wanted, by_lower, n=5, cutoff=0.6)
+    if not close:
+        return ""
+    # Swapped letters are the likeliest slip, and difflib may rate a longer name higher.
+    best = next((option for option in close if sorted(option) == sorted(wanted)), close[0])
+    return f' Did you mean "{by_lower[best]}"?'
 
 
 def listing(options: Iterable[str], limit: int = 12) -> str:

@@ -9,7 +9,7 @@ import torch
 from lamina.core import config
 from lamina.core.capture import Captured
 from lamina.core.dtypes import standardize_dtype, torch_dtype
-from lamina.core.errors import ArgumentError, ArgumentTypeError, DTypeError
+from lamina.core.errors import ArgumentError, ArgumentTypeError, DTypeError, nearest
 from lamina.core.registry import builtin
 from lamina.core.serialization import deserialize_keras_object, serialize_keras_object
 
@@ -65,6 +65,9 @@ class DTypePolicy(Captured):
         return f'<DTypePolicy "{self.name}">'
 
 
+_COMMON = ("float32", "float64", "float16", "bfloat16", "mixed_float16", "mixed_bfloat16")
+
+
 def _dtypes_of(name: str) -> tuple[str, str]:
     if name in ("mixed_float16", "mixed_bfloat16"):
         return name.removeprefix("mixed_"), "float32"
@@ -72,8 +75,8 @@ def _dtypes_of(name: str) -> tuple[str, str]:
         dtype = standardize_dtype(name)
     except DTypeError:
         raise ArgumentError(
-            "Unknown dtype policy.",
-            where="name",
+            f"Unknown dtype policy.{nearest(str(name), _COMMON)}",
+            where="dtype",
             expected='a dtype name, "mixed_float16" or "mixed_bfloat16"',
             received=repr(name),
         ) from None

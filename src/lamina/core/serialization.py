@@ -218,8 +218,9 @@ def find_object(module: str | None, name: str, registered_name: str | None) -> A
         found = find_builtin(module, name)
     if found is None:
         wanted = registered_name or name
+        hint = nearest(name, known_names()) if (module or "").startswith("keras") else ""
         raise FileError(
-            f'The config names "{wanted}", which is not registered.{nearest(name, known_names())}',
+            f'The config names "{wanted}", which is not registered.{hint}',
             where=f"module {module!r}" if module else None,
             fix="pass it in custom_objects={...}, or put @lamina.saving.register_keras_serializable() on it",
         )

@@ -85,12 +85,12 @@ def _as_tensor(x: Any, name: str) -> torch.Tensor:
     try:
         tensor = convert_to_tensor(x, device=None if isinstance(x, torch.Tensor) else "cpu").detach()
     except ArgumentTypeError:
+        _refuse_ragged(x, name)
         raise DataError(
             f"{name} does not hold numbers.",
             expected="an array of numbers",
             received=f"dtype {x.dtype}, shape {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__,
-            fix="encode text and categories as numbers first (StringLookup, TextVectorization, pandas.get_dummies); "
-            "rows of unequal length need padding (lamina.utils.pad_sequences)",
+            fix="encode text and categories as numbers first (StringLookup, TextVectorization, pandas.get_dummies)",
         ) from None
     if tensor.ndim == 0:
         raise DataError(
@@ -99,6 +99,19 @@ def _as_tensor(x: Any, name: str) -> torch.Tensor:
             received=tensor.item(),
         )
     return tensor.to(torch_dtype(None)) if tensor.is_floating_point() else tensor
+
+
+def _refuse_ragged(x: Any, name: str) -> None:
+    """Refuse rows of unequal length in words of their own."""
+    rows = x if isinstance(x, (list, tuple, np.ndarray)) else ()
+    lengths = {len(row) for row in rows if isinstance(row, (list, tuple, np.ndarray)) and np.ndim(row) != 0}
+    if len(lengths) > 1:
+        raise DataError(
+            f"The rows of {name} differ in length.",
+            expected="rows of one length",
+            received=f"lengths from {min(lengths)} to {max(lengths)}",
+            fix="pad them: lamina.utils.pad_sequences(x)",
+        )
 
 
 def _frame_to_numpy(frame: Any, name: str) -> np.ndarray:

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from lamina.core import tree
+from lamina.core.errors import DataError
 from lamina.data.source import Source, add_class_weight, to_device
 
 
@@ -39,4 +41,11 @@ class GeneratorSource(Source):
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self.generator:
+            if any(isinstance(leaf, (str, bytes)) for leaf in tree.flatten(batch)):
+                raise DataError(
+                    "The generator yields text.",
+                    expected="(x, y) of arrays",
+                    received=f"{batch!r:.80}",
+                    fix="let it load the files and yield numbers",
+                )
             yield add_class_weight(to_device(batch, self.device), self.class_weight)

@@ -11,7 +11,7 @@ import torch
 
 from lamina.core import tree
 from lamina.core.dtypes import torch_dtype
-from lamina.core.errors import DataError
+from lamina.core.errors import ArgumentTypeError, DataError
 from lamina.core.tensors import convert_to_tensor
 
 
@@ -120,6 +120,14 @@ def add_class_weight(batch: Any, class_weight: Mapping[Any, float] | None) -> An
     """
     if class_weight is None:
         return batch
+    if not isinstance(class_weight, Mapping):
+        raise ArgumentTypeError(
+            "class_weight is not usable.",
+            where="fit",
+            expected="a dict of weights by class number",
+            received=f"{class_weight!r} ({type(class_weight).__name__})",
+            fix="for a list write dict(enumerate(weights))",
+        )
     x, y, sample_weight = unpack_x_y_sample_weight(batch)
     if sample_weight is not None:
         raise DataError(

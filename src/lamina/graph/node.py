@@ -60,7 +60,7 @@ class Node:
     """A call: the operation, the arguments with symbolic tensors among them, and the symbolic results."""
 
     def __init__(self, operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any) -> None:
-        from_leaves = [leaf for leaf in tree.flatten((args, kwargs)) if hasattr(leaf, "_keras_history")]
+        from_leaves = [leaf for leaf in tree.flatten((args, kwargs)) if leaf.__class__.__name__ == "KerasTensor"]
         self.operation = operation
         self.args, self.kwargs, self.outputs = args, kwargs, outputs
         self.input_tensors = from_leaves

@@ -194,4 +194,7 @@ node._recorder.append(_record)
 @op
 def get_item(x: Any, key: Any) -> Any:
     """`x[key]` as a node of the graph."""
+    # A key read from a file is a list: JSON has no tuples. One with slices in it can only have been a tuple.
+    if isinstance(key, list) and any(part is None or part is Ellipsis or isinstance(part, slice) for part in key):
+        key = tuple(key)
     return x[key]

@@ -17,16 +17,16 @@ from lamina import regularizers
 from lamina.core import policies, scopes, tree
 from lamina.core.capture import Captured, accepts, constructor_config, is_ours, revive
 from lamina.core.dtypes import torch_dtype
-from lamina.core.errors import ArgumentError, LaminaError, StateError, nearest, warn_once
+from lamina.core.errors import ArgumentError, ArgumentTypeError, LaminaError, StateError, nearest, warn_once
 from lamina.core.naming import auto_name
 from lamina.core.registry import builtin
 from lamina.core.tensors import convert_to_tensor
-from lamina.core.variable import Variable
 from lamina.graph.infer import infer
 from lamina.graph.node import Node, connect
 from lamina.graph.op import any_symbolic
 from lamina.graph.tensor import KerasTensor
 from lamina.layers.input_spec import assert_input_compatibility
+from lamina.layers.masks import attach_masks, loses_masks, masks_on
 from lamina.layers.signature import (
     build_arguments,
     build_parameters,
@@ -35,6 +35,7 @@ from lamina.layers.signature import (
     shape_of,
     tuples,
 )
+from lamina.layers.stateless import stateless_call
 from lamina.layers.weights import WeightOwner
 
 # Arguments of older Keras versions, or of features offered in other ways, that say nothing when they are None.
@@ -171,6 +172,8 @@ class Layer(Captured, WeightOwner):
 
     def compute_output_shape(self, *args: Any, **kwargs: Any) -> Any:
         """The shape of the outputs for inputs of a shape, found by running `call` on tensors without data."""
+        if type(self).call is Layer.call:
+            self.call()
         layer = self if self.built else copy.deepcopy(self)
         symbolic = [layer._symbolic(tuples(shape)) for shape in args]
         named = {key.removesuffix("_shape"): layer._symbolic(tuples(shape)) for key, shape in kwargs.items()}
@@ -307,8 +310,8 @@ class Layer(Captured, WeightOwner):
                     samples = output.shape[0] if output.ndim else 1
                     self.add_loss(self.activity_regularizer(output) / max(samples, 1))
         if self.supports_masking:
-            _attach_masks(outputs, self.compute_mask(args[0] if args else None, masks))
-        elif masks is not None and _loses_masks(outputs, masks):
+            attach_masks(outputs, self.compute_mask(args[0] if args else None, masks))
+        elif masks is not None and loses_masks(outputs, masks):
             warn_once(
                 f"Layer '{self.name}' ({type(self).__name__}) was given a masked input, but does not support masking "
                 "and drops the mask. Set `self.supports_masking = True` in it if the mask still holds for its output."
@@ -317,7 +320,7 @@ class Layer(Captured, WeightOwner):
 
     def _masks_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The masks that travel with the first argument, in its structure, or None."""
-        return _masks_on(args[0] if args else next(iter(kwargs.values()), None))
+        return masks_on(args[0] if args else next(iter(kwargs.values()), None))
 
     def _pass_masks(self, signature: Any, args: tuple[Any, ...], kwargs: dict[str, Any], masks: Any) -> None:
         """Give `call` the masks it asks for."""
@@ -326,7 +329,7 @@ class Layer(Captured, WeightOwner):
             kwargs["mask"] = masks
         for name in signature.masks:
             value = {**positional, **kwargs}.get(name.removesuffix("_mask"))
-            if kwargs.get(name) is None and name not in positional and (masks := _masks_on(value)) is not None:
+            if kwargs.get(name) is None and name not in positional and (masks := masks_on(value)) is not None:
                 kwargs[name] = masks
 
     def _learn_fast_way(self, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any, signature: Any) -> None:
@@ -369,6 +372,33 @@ class Layer(Captured, WeightOwner):
         if note not in getattr(error, "__notes__", ()):
             error.add_note(note)
         raise error
+
+    def stateless_call(
+        self,
+        trainable_variables: Sequence[Any],
+        non_trainable_variables: Sequence[Any],
+        *args: Any,
+        return_losses: bool = False,
+        **kwargs: Any,
+    ) -> tuple[Any, ...]:
+        """Call the layer with these values in place of its variables, which stay as they are.
+
+        Args:
+            trainable_variables: a tensor for each of `layer.trainable_variables`.
+            non_trainable_variables: a tensor for each of `layer.non_trainable_variables`.
+            *args: what the layer is called with.
+            return_losses: whether to return the losses too.
+            **kwargs: what the layer is called with.
+
+        Returns:
+            The outputs, the non-trainable variables after the call, and with `return_losses` the losses.
+
+        Raises:
+            StateError: the layer is not built.
+            ArgumentError: the number of values differs from that of the variables.
+        """
+        outputs, state, losses = stateless_call(self, trainable_variables, non_trainable_variables, args, kwargs)
+        return (outputs, state, losses) if return_losses else (outputs, state)
 
     # Building.
 
@@ -417,6 +447,13 @@ class Layer(Captured, WeightOwner):
 
     def add_loss(self, loss: Any) -> None:
         """Add a scalar (or several) to what training minimises; call it inside `call`."""
+        if any_symbolic(loss):
+            raise ArgumentTypeError(
+                "add_loss needs values, and a symbolic tensor has none.",
+                where=self._where(),
+                received=loss,
+                fix="write a layer whose call() computes the loss and adds it with self.add_loss()",
+            )
         self.__dict__["_fast"] = None
         if scopes.unknown_stand_in() is not None:
             return
@@ -643,27 +680,3 @@ def _is_float_tensor(x: Any) -> bool:
 def _numeric(value: Any) -> bool:
     dtype = getattr(value, "dtype", None)
     return getattr(dtype, "kind", "f") in "biufc"
-
-
-def _masks_on(value: Any) -> Any:
-    """The masks that travel with the tensors of a value, in its structure; None if there are none."""
-    if isinstance(value, torch.Tensor):
-        return getattr(value, "_keras_mask", None)
-    masks = tree.map_structure(lambda leaf: getattr(leaf, "_keras_mask", None), value)
-    return masks if any(mask is not None for mask in tree.flatten(masks)) else None
-
-
-def _attach_masks(outputs: Any, masks: Any) -> None:
-    if masks is None:
-        return
-    if isinstance(outputs, torch.Tensor):
-        outputs._keras_mask = masks  # type: ignore[attr-defined]
-        return
-    for output, mask in zip(tree.flatten(outputs), tree.flatten(masks), strict=False):
-        if mask is not None and isinstance(output, torch.Tensor):
-            output._keras_mask = mask  # type: ignore[attr-defined]
-
-
-def _loses_masks(outputs: Any, masks: Any) -> bool:
-    given = any(mask is not None for mask in tree.flatten(masks))
-    return given and not any(hasattr(output, "_keras_mask") for output in tree.flatten(outputs))

@@ -135,6 +135,7 @@ class Activation(Layer):
         super().__init__(**kwargs)
         self.activation = activations.get(activation)
         self.supports_masking = True
+        self._build_at_init()
 
     def call(self, inputs: Tensor) -> Tensor:
         """The activated inputs."""
@@ -261,6 +262,7 @@ class Masking(Layer):
         super().__init__(**kwargs)
         self.mask_value = mask_value
         self.supports_masking = True
+        self._build_at_init()
 
     def call(self, inputs: Tensor) -> Tensor:
         """The inputs with skipped steps set to zero."""
@@ -288,6 +290,7 @@ class Identity(Layer):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.supports_masking = True
+        self._build_at_init()
 
     def call(self, inputs: Any) -> Any:
         """The inputs."""
@@ -393,5 +396,11 @@ def _parameters_of(function: Callable[..., Any]) -> set[str]:
 def _positive(value: Any, name: str, where: str) -> int:
     """The value, if it is an integer of 1 or more."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ArgumentError(f"`{name}` cannot be used.", where=where, expected="an integer >= 1", received=repr(value))
+        raise ArgumentError(
+            f"`{name}` cannot be used.",
+            where=where,
+            expected="an integer >= 1",
+            received=repr(value),
+            fix=f"make the layer first, then call it on the tensor: layer({name})(x)" if hasattr(value, "shape") else None,
+        )
     return int(value)

@@ -83,6 +83,13 @@ def assert_input_compatibility(input_spec: Any, inputs: Any, where: str) -> None
     if not input_spec:
         return
     specs = tree.flatten(input_spec)
+    if isinstance(input_spec, InputSpec) and isinstance(inputs, Mapping):
+        raise ShapeError(
+            "The layer takes one tensor, not a dict.",
+            where=where,
+            received=f"a dict of {', '.join(map(repr, inputs))}",
+            fix="begin the model with an Input for each key and join them, e.g. with Concatenate()",
+        )
     if isinstance(inputs, Mapping):
         names = [spec.name for spec in specs]
         tensors = [inputs.get(name) for name in names] if all(names) else tree.flatten(inputs)
@@ -150,6 +157,8 @@ def _rank_error(spec: InputSpec, shape: tuple[int | None, ...], where: str, expe
         fix = "if the channel axis is missing, add one: x[..., None]; if the batch axis is, x[None]"
     elif fix is None and missing:
         fix = "an axis is missing: for the batch axis x[None], for the channel axis x[..., None]"
+    elif fix is None and spec.min_ndim == len(shape) + 1:
+        fix = "for a single sample add the batch axis, x[None]; for one feature per sample x[:, None]"
     return ShapeError(
         "The input has the wrong number of dimensions.",
         where=where,

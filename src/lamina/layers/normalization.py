@@ -337,8 +337,8 @@ class LayerNormalization(ScaleAndOffset):
         rms_scaling = bool(kwargs.pop("rms_scaling", False))
         if rms_scaling:
             warn_once(
-                "rms_scaling=True is an old option of LayerNormalization that divides by the standard deviation, not by "
-                "the root mean square; for that, use lamina.layers.RMSNormalization."
+                "rms_scaling=True is an old option of LayerNormalization that divides by the standard deviation; to "
+                "divide by the root mean square, use lamina.layers.RMSNormalization."
             )
         super().__init__(**kwargs)
         self.rms_scaling = rms_scaling
@@ -376,14 +376,16 @@ class LayerNormalization(ScaleAndOffset):
         return y if y.dtype is self._compute_dtype else y.to(self._compute_dtype)
 
 
-def _by_deviation(x: torch.Tensor, shape: torch.Size, scale: torch.Tensor, offset: None, epsilon: float) -> torch.Tensor:
+def _by_deviation(
+    x: torch.Tensor, shape: torch.Size, scale: torch.Tensor, offset: None, epsilon: float
+) -> torch.Tensor:
     """Each sample divided by its standard deviation and not centered, as an old option has it."""
     axes = tuple(range(-len(shape), 0))
     return x * torch.rsqrt(x.var(axes, correction=0, keepdim=True) + epsilon) * scale
 
 
 def _safe(x: torch.Tensor) -> torch.Tensor:
-    """The images in an order that torch can go backwards in: its channels-last kernel crashes without input gradient."""
+    """The images laid out so that torch can go backwards: channels-last, it crashes where they need no gradient."""
     return x.contiguous() if torch.is_grad_enabled() and not x.requires_grad else x
 
 
@@ -550,8 +552,11 @@ class UnitNormalization(Layer):
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         """Divide each vector by its length."""
-        positions(self, self.axis, inputs.shape)
-        length = torch.linalg.vector_norm(inputs, dim=self.axis, keepdim=True)
+        try:
+            length = torch.linalg.vector_norm(inputs, dim=self.axis, keepdim=True)
+        except IndexError:
+            positions(self, self.axis, inputs.shape)
+            raise
         return inputs / length.clamp_min(1e-12)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:

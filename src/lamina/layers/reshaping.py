@@ -195,9 +195,7 @@ class _Borders(Layer):
         """(before, after) for each spatial dimension, from an int, one int or pair for each, or (1D) one pair."""
         parts = (value,) if self.rank == 1 else (value,) * self.rank if isinstance(value, Integral) else value
         try:
-            pairs = tuple(
-                (int(part),) * 2 if isinstance(part, Integral) else tuple(map(int, part)) for part in parts
-            )
+            pairs = tuple((int(part),) * 2 if isinstance(part, Integral) else tuple(map(int, part)) for part in parts)
         except (TypeError, ValueError):
             pairs = ()
         if len(pairs) != self.rank or any(len(pair) != 2 or min(pair) < 0 for pair in pairs):

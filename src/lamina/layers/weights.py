@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 from lamina import constraints, initializers, regularizers
 from lamina.core import policies, scopes
 from lamina.core.dtypes import is_float, standardize_dtype, torch_dtype
-from lamina.core.errors import ArgumentError, ShapeError, StateError
+from lamina.core.errors import ArgumentError, ArgumentTypeError, ShapeError, StateError
 from lamina.core.naming import auto_name
 from lamina.core.seeds import SeedGenerator
 from lamina.core.tensors import convert_to_tensor, default_device
@@ -73,6 +73,7 @@ class WeightOwner(nn.Module):
 
     def add_weight(
         self,
+        *args: Any,
         shape: Sequence[int] | int | None = None,
         initializer: Any = None,
         dtype: Any = None,
@@ -88,6 +89,7 @@ class WeightOwner(nn.Module):
         """Make a weight, or with trainable=False a piece of state.
 
         Args:
+            *args: shape, initializer and dtype may be given by position.
             shape: its shape; () for a scalar.
             initializer: how it begins: a name, an initializer, or a function of (shape, dtype).
             dtype: its dtype; the layer's variable dtype by default.
@@ -108,13 +110,8 @@ class WeightOwner(nn.Module):
             ShapeError: a size is not known.
             StateError: this is asked for in `call`, which would make a new weight each time.
         """
-        if isinstance(shape, str):
-            raise ArgumentError(
-                "The first argument of add_weight is the shape.",
-                where=self._where(),
-                received=repr(shape),
-                fix=f"add_weight(shape=..., name={shape!r})",
-            )
+        if args:
+            shape, initializer, dtype = self._weight_arguments(args, shape, initializer, dtype)
         shape = (shape,) if isinstance(shape, int) else tuple(shape or ())
         if any(size is None for size in shape):
             raise ShapeError(
@@ -146,6 +143,26 @@ class WeightOwner(nn.Module):
         if not self._trainable:
             variable.requires_grad_(False)
         return variable
+
+    def _weight_arguments(self, args: tuple[Any, ...], *named: Any) -> list[Any]:
+        """Shape, initializer and dtype of a weight, given by position or by name."""
+        if isinstance(args[0], str):
+            raise ArgumentError(
+                "The first argument of add_weight is the shape.",
+                where=self._where(),
+                received=repr(args[0]),
+                fix=f"add_weight(shape=..., name={args[0]!r})",
+            )
+        if len(args) > 3:
+            raise ArgumentTypeError(
+                "add_weight takes shape, initializer and dtype by position, the rest by name.",
+                where=self._where(),
+                received=f"{len(args)} positional arguments",
+            )
+        for name, value in zip(("shape", "initializer", "dtype"), named[: len(args)], strict=False):
+            if value is not None:
+                raise ArgumentError(f"`{name}` is given twice.", where=f"{self._where()}, add_weight")
+        return [*args, *named[len(args) :]]
 
     def _check_open(self, name: str | None) -> None:
         """Refuse new weights while the layer, built already, is being called."""
@@ -213,14 +230,7 @@ class WeightOwner(nn.Module):
         return self.non_trainable_weights + self._seed_states()
 
     def _seed_states(self) -> list[Variable]:
-        generators = [
-            leaf
-            for module in self.modules()
-            for value in vars(module).values()
-            for leaf in (value if type(value) is TrackedList else (value,))
-            if isinstance(leaf, SeedGenerator)
-        ]
-        return [generator.state for generator in dict.fromkeys(generators)]
+        return [generator.state for generator in seed_generators(self)]
 
     @property
     def trainable(self) -> bool:
@@ -438,6 +448,18 @@ class WeightOwner(nn.Module):
         super().__setstate__(state)
         for name in list(self._tracked):
             self._track(name, self.__dict__[name])
+
+
+def seed_generators(layer: nn.Module) -> list[SeedGenerator]:
+    """The generators that are attributes of a layer or its sublayers, alone or in lists."""
+    found = [
+        part
+        for module in layer.modules()
+        for value in vars(module).values()
+        for part in (value if isinstance(value, (list, tuple)) else (value,))
+        if isinstance(part, SeedGenerator)
+    ]
+    return list(dict.fromkeys(found))
 
 
 def _array(weight: torch.Tensor) -> np.ndarray:

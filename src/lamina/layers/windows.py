@@ -48,12 +48,17 @@ def output_shape(
     if any(length is not None and length <= 0 for length in result):
         least = tuple((size - 1) * rate + 1 for size, rate in zip(window, dilation, strict=True))
         spread = f" spread by dilation_rate={tuple(dilation)}" if max(dilation) > 1 else ""
+        fix = 'use a smaller window, larger inputs, fewer layers that shrink them, or padding="same"'
+        axis = 1 if last else -1
+        if input_shape[axis] in (1, 3) and min(size or 0 for size in spatial) in (1, 3):
+            other = "first" if last else "last"
+            fix = f'if the channels come {other} in the data, set data_format="channels_{other}" or transpose them'
         raise ShapeError(
             "The window is larger than the input, so there would be no output.",
             where=f"layer '{layer.name}' ({type(layer).__name__})",
             expected=f"at least {least} elements along the spatial axes",
             received=f"{tuple(spatial)} for a window of {tuple(window)}{spread}",
-            fix='use a smaller window, larger inputs, fewer layers that shrink them, or padding="same"',
+            fix=fix,
         )
     return (input_shape[0], *result, channels) if last else (input_shape[0], channels, *result)
 

@@ -176,6 +176,13 @@ def reduce_weighted_values(
         tensor(0.5000)
     """
     standardize_reduction(reduction)
+    if not isinstance(values, Tensor):
+        raise ArgumentTypeError(
+            "A loss gives a tensor.",
+            expected="one value per sample, computed from y_pred with lamina.ops or torch",
+            received=f"{values!r} ({type(values).__name__})",
+            fix="return the result from the loss function" if values is None else None,
+        )
     if dtype is not None:
         values = values.to(torch_dtype(dtype))
     if sample_weight is not None and not isinstance(sample_weight, Tensor):

@@ -9,8 +9,10 @@ import torch
 from torch import nn
 
 from lamina.core import tree
+from lamina.core.capture import _captured, is_ours
 from lamina.core.errors import ArgumentError, ShapeError, listing, nearest, warn_once
 from lamina.core.registry import builtin
+from lamina.core.serialization import serialize_value
 from lamina.graph.function import Plan, sort_nodes
 from lamina.graph.node import Node, Operation, node_of
 from lamina.graph.tensor import KerasTensor
@@ -62,7 +64,7 @@ class Functional(Model):
         nodes = sort_nodes(flat_inputs, flat_outputs)
         input_nodes = [node_of(tensor) for tensor in flat_inputs]
         self.__dict__.update(
-            _arguments=((), {}),
+            _arguments=((), self._own_arguments()),
             _nodes=[*input_nodes, *nodes],
             _plan=Plan(flat_inputs, flat_outputs),
             _inputs_struct=inputs,
@@ -79,6 +81,13 @@ class Functional(Model):
         )
         self._adopt_operations()
         self.__dict__["input_spec"] = None
+
+    def _own_arguments(self) -> dict[str, Any]:
+        """What a subclass's constructor was given beside the graph."""
+        if type(self).__init__ is Functional.__init__:
+            return {}
+        graph = ("inputs", "outputs", "name", "trainable")
+        return {key: value for key, value in _captured(self).items() if key not in graph}
 
     def _find_entry_dtypes(self, inputs: list[KerasTensor], nodes: list[Node]) -> list[torch.dtype | None]:
         """The dtype that the data of each input is brought to."""
@@ -215,8 +224,7 @@ class Functional(Model):
         """The outputs for symbolic inputs."""
         given = tree.flatten(inputs)
         if len(given) == len(self.inputs) and all(
-            a is not None and a.shape == b.shape and a.dtype == b.dtype
-            for a, b in zip(given, self.inputs, strict=True)
+            a is not None and a.shape == b.shape and a.dtype == b.dtype for a, b in zip(given, self.inputs, strict=True)
         ):
             return tree.map_structure(lambda leaf: KerasTensor(leaf.shape, leaf.dtype), self._outputs_struct)
         return super().compute_output_spec(inputs)
@@ -271,11 +279,11 @@ class Functional(Model):
         cls = type(self)
         if cls is Functional or cls.__init__ is Functional.__init__:
             return graph_config.config_of(self)
-        config = super().get_config()
         if not graph_config.takes_graph(cls):
-            return config
-        own = {key: value for key, value in config.items() if key not in ("inputs", "outputs", "dtype")}
-        return own | graph_config.config_of(self)
+            return super().get_config()
+        config_owner = next(base for base in cls.__mro__ if "get_config" in base.__dict__)
+        own = self._arguments[1] if is_ours(config_owner) else {}
+        return {key: serialize_value(value) for key, value in own.items()} | graph_config.config_of(self)
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()

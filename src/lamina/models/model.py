@@ -9,7 +9,7 @@ from typing import Any, Self
 from torch import nn
 
 from lamina import saving
-from lamina.core.errors import ArgumentError, StateError, listing, nearest
+from lamina.core.errors import ArgumentError, ArgumentTypeError, StateError, listing, nearest
 from lamina.core.registry import builtin, maybe_scope
 from lamina.core.serialization import deserialize_keras_object, serialize_keras_object
 from lamina.graph.tensor import KerasTensor
@@ -18,6 +18,7 @@ from lamina.layers.torch_module import TorchModuleWrapper
 from lamina.layers.tracking import Holder
 from lamina.models import graph_config
 from lamina.models import summary as summary_table
+from lamina.models.state_tree import assign_state_tree, state_tree_of
 from lamina.saving.archive import parse_json
 from lamina.training.trainer import Trainer
 
@@ -56,6 +57,13 @@ class Model(Trainer, Layer):
             _make_functional(type(self), functional)
             functional.__init__(self, *args, **kwargs)
             return
+        if args and type(self) is Model:
+            raise ArgumentTypeError(
+                "A model is made of symbolic tensors, or by a subclass with a call method.",
+                where="Model(inputs, outputs)",
+                received=", ".join(type(arg).__name__ for arg in args),
+                fix="begin with Input(shape) and call layers on it",
+            )
         super().__init__(*args, **kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -141,6 +149,39 @@ class Model(Trainer, Layer):
     def to_json(self, **kwargs: Any) -> str:
         """The architecture, without weights, as JSON."""
         return json.dumps(serialize_keras_object(self), **kwargs)
+
+    def get_state_tree(self, value_format: str = "backend_tensor") -> dict[str, Any]:
+        """The values of all variables as nested dicts by path.
+
+        Args:
+            value_format: "backend_tensor" for the tensors themselves, "numpy_array" for copies.
+
+        Returns:
+            "trainable_variables", "non_trainable_variables", "optimizer_variables" and "metrics_variables", each a
+            dict of dicts.
+
+        Raises:
+            ArgumentError: two variables have the same path.
+
+        Example:
+            >>> from lamina import layers
+            >>> x = layers.Input(shape=(2,))
+            >>> tree = Model(x, layers.Dense(1, name="last")(x)).get_state_tree()
+            >>> tree["trainable_variables"]["last"]["bias"]
+            tensor([0.])
+        """
+        return state_tree_of(self, value_format)
+
+    def set_state_tree(self, state_tree: Mapping[str, Any]) -> None:
+        """Give the variables the values of a tree, as `get_state_tree` made it.
+
+        Args:
+            state_tree: all of it, or any part.
+
+        Raises:
+            ArgumentError: the tree names something that the model does not have.
+        """
+        assign_state_tree(self, state_tree)
 
     def reset_states(self) -> None:
         """Reset the state of all layers that keep one between batches."""

@@ -24,7 +24,14 @@ class UnknownShapeError(StateError, AttributeError):
     """A Sequential was asked for its inputs or outputs before their shapes are known; `hasattr` says it has none."""
 
 
-_SHAPED = {"input": "inputs", "input_shape": "inputs", "output": "outputs", "output_shape": "outputs"}
+_SHAPED = {
+    "input": "inputs",
+    "inputs": "inputs",
+    "input_shape": "inputs",
+    "output": "outputs",
+    "outputs": "outputs",
+    "output_shape": "outputs",
+}
 
 
 @builtin("keras")
@@ -50,7 +57,7 @@ class Sequential(Model):
 
     def __init__(self, layers: Iterable[Any] | None = None, trainable: bool = True, name: str | None = None) -> None:
         Layer.__init__(self, trainable=trainable, name=name)
-        self.__dict__.update(_stack=[], _input_layer=None, _entry=None, _arguments=((), {}), inputs=[], outputs=[])
+        self.__dict__.update(_stack=[], _input_layer=None, _entry=None, _arguments=((), {}))
         for layer in layers or ():
             self._put(layer)
         self._build_if_possible()
@@ -77,7 +84,8 @@ class Sequential(Model):
         if not self._stack:
             raise StateError("There is no layer to take away.", where=f"model '{self.name}'")
         layer = self._stack.pop()
-        self._modules = {key: module for key, module in self._modules.items() if module is not layer}
+        for key in [key for key, module in self._modules.items() if module is layer]:
+            del self._modules[key]
         self._unbuild()
         if rebuild:
             self._build_if_possible()
@@ -129,9 +137,9 @@ class Sequential(Model):
             self.__dict__["_input_layer"] = InputLayer(batch_shape=inputs[0].shape, dtype=inputs[0].dtype)
 
     def _unbuild(self) -> None:
-        self.__dict__.update(
-            built=False, _fast=None, _entry=None, inputs=[], outputs=[], _build_shapes=None, _inbound_nodes=[]
-        )
+        self.__dict__.update(built=False, _fast=None, _entry=None, _build_shapes=None, _inbound_nodes=[])
+        for unknown in ("inputs", "outputs"):
+            self.__dict__.pop(unknown, None)
 
     def _build_if_possible(self) -> None:
         if self._input_layer is not None and self._stack:
@@ -171,13 +179,13 @@ class Sequential(Model):
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Run the layers one after the other."""
-        x = inputs
+        x: Any = inputs
         if (entry := self._entry) is not None and isinstance(x, torch.Tensor):
             rank, dtype = entry
             if x.ndim != rank or (x.dtype is not dtype and dtype is not None):
                 x = self._admit(x)
         if mask is not None:
-            x._keras_mask = mask
+            x._keras_mask = mask  # pyright: ignore[reportAttributeAccessIssue]
         for layer in self._stack:
             x = layer(x)
         return x
@@ -230,7 +238,7 @@ class Sequential(Model):
         return [self._stack[-1].name] if self._stack else []
 
     def _require(self, what: str) -> list[Any]:
-        tensors = self.__dict__[what]
+        tensors = self.__dict__.get(what)
         if not tensors:
             raise UnknownShapeError(
                 f"The model has no {what} yet.",

@@ -357,6 +357,7 @@ def softmax(x: TensorLike, axis: Axes = -1) -> Tensor:
     """
     x = as_float(x)
     if isinstance(axis, int):
+        axis = axis_of(axis, x.ndim)
         _warn_of_one(x, axis)
         return torch.softmax(x, axis)
     return _over_axes(torch.softmax, x, axis)
@@ -375,7 +376,9 @@ def log_softmax(x: TensorLike, axis: Axes = -1) -> Tensor:
         tensor([-200.,    0.])
     """
     x = as_float(x)
-    return torch.log_softmax(x, axis) if isinstance(axis, int) else _over_axes(torch.log_softmax, x, axis)
+    if isinstance(axis, int):
+        return torch.log_softmax(x, axis_of(axis, x.ndim))
+    return _over_axes(torch.log_softmax, x, axis)
 
 
 def _over_axes(function: Callable[[Tensor, int], Tensor], x: Tensor, axes: Axes) -> Tensor:

@@ -132,7 +132,7 @@ def take(x: TensorLike, indices: TensorLike, axis: Axis = None) -> Tensor:
     if axis == 0 and x.ndim == 2:
         return torch.nn.functional.embedding(index, x)
     taken = torch.index_select(x, axis, index.reshape(-1))
-    return taken.reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
+    return taken.reshape((*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]))
 
 
 @op
@@ -169,7 +169,8 @@ def sort(x: TensorLike, axis: Axis = -1) -> Tensor:
         tensor([1, 2, 3], dtype=torch.int32)
     """
     x = as_tensor(x)
-    return torch.sort(x.reshape(-1) if axis is None else x, dim=-1 if axis is None else axis).values
+    x, axis = (x.reshape(-1), 0) if axis is None else (x, axis_of(axis, x.ndim))
+    return torch.sort(x, dim=axis).values
 
 
 @op
@@ -186,7 +187,7 @@ def argsort(x: TensorLike, axis: Axis = -1) -> Tensor:
     """
     x = as_tensor(x)
     x = x.to(torch.uint8) if x.dtype is torch.bool else x
-    x, axis = (x.reshape(-1), 0) if axis is None else (x, axis)
+    x, axis = (x.reshape(-1), 0) if axis is None else (x, axis_of(axis, x.ndim))
     return torch.argsort(x, dim=axis, stable=True).to(torch.int32)
 
 

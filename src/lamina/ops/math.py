@@ -6,6 +6,7 @@ Complex numbers go in and out of the transforms as pairs of real tensors. Source
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -300,7 +301,7 @@ def stft(
     x = as_tensor(x)
     if x.dtype not in (torch.float32, torch.float64):
         raise DTypeError("Signals are float32 or float64.", where="ops.stft", received=f"dtype {x.dtype}")
-    _check_length(sequence_length, fft_length, "ops.stft")
+    _check_sizes(sequence_length, sequence_stride, fft_length, "ops.stft")
     values = _window(window, sequence_length, x.dtype, x.device, "ops.stft")
     flat = x.reshape(-1, x.shape[-1])
     spectrum = torch.stft(
@@ -309,7 +310,11 @@ def stft(
     return _pair(spectrum.reshape(*x.shape[:-1], *spectrum.shape[-2:]))
 
 
-def _check_length(sequence_length: int, fft_length: int, where: str) -> None:
+def _check_sizes(sequence_length: int, sequence_stride: int, fft_length: int, where: str) -> None:
+    if not isinstance(sequence_stride, Integral) or sequence_stride < 1:
+        raise ArgumentError(
+            "Windows are a whole number of samples apart.", where=f"{where}, sequence_stride", received=sequence_stride
+        )
     if fft_length < sequence_length:
         raise ArgumentError(
             "A transform is at least as long as a sequence.",
@@ -345,7 +350,7 @@ def istft(
         tensor([1., 1., 1., 1., 1., 1., 1., 1.])
     """
     spectrum = _complex(x, "ops.istft")
-    _check_length(sequence_length, fft_length, "ops.istft")
+    _check_sizes(sequence_length, sequence_stride, fft_length, "ops.istft")
     frames = torch.fft.irfft(spectrum, fft_length)
     if window is not None:
         values = _window(window, sequence_length, frames.dtype, frames.device, "ops.istft")

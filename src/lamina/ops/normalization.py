@@ -148,7 +148,12 @@ def layer_normalization(
         y = y if gamma is None else y * gamma
     elif axes == _last(len(axes), wide.ndim):
         shape = wide.shape[axes[0] :]
-        y = F.layer_norm(wide, shape, _in_shape(gamma, shape), _in_shape(beta, shape), epsilon)
+        if _wider(gamma, shape) or _wider(beta, shape):
+            y = F.layer_norm(wide, shape, eps=epsilon)
+            y = y if gamma is None else y * gamma
+            y = y if beta is None else y + beta
+        else:
+            y = F.layer_norm(wide, shape, _in_shape(gamma, shape), _in_shape(beta, shape), epsilon)
     else:
         variance, mean = torch.var_mean(wide, axes, correction=0, keepdim=True)
         y = (wide - mean) * torch.rsqrt(variance + epsilon)
@@ -182,7 +187,9 @@ def rms_normalization(
     wide, axes, (scale,) = _prepare(x, axis, scale)
     if axes == _last(len(axes), wide.ndim):
         shape = wide.shape[axes[0] :]
-        y = F.rms_norm(wide, list(shape), _in_shape(scale, shape), epsilon)
+        fitting = None if _wider(scale, shape) else _in_shape(scale, shape)
+        y = F.rms_norm(wide, list(shape), fitting, epsilon)
+        y = y if scale is None or fitting is not None else y * scale
     else:
         y = wide * torch.rsqrt(wide.square().mean(axes, keepdim=True) + epsilon)
         y = y if scale is None else y * scale
@@ -206,6 +213,11 @@ def _prepare(x: Any, axis: Any, *weights: Any) -> tuple[Tensor, tuple[int, ...],
 
 def _last(count: int, ndim: int) -> tuple[int, ...]:
     return tuple(range(ndim - count, ndim))
+
+
+def _wider(weight: Tensor | None, shape: torch.Size) -> bool:
+    """Whether the weight has more axes than those normalized, and must be broadcast."""
+    return weight is not None and weight.numel() != math.prod(shape)
 
 
 def _in_shape(weight: Tensor | None, shape: torch.Size) -> Tensor | None:

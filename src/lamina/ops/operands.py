@@ -164,8 +164,8 @@ def axes_tuple(axis: Axes, ndim: int) -> tuple[int, ...]:
 
 
 def axis_of(axis: int, ndim: int) -> int:
-    """One axis counted from the front."""
-    if not -ndim <= axis < ndim:
+    """One axis counted from the front; a single number counts as having one."""
+    if not -max(ndim, 1) <= axis < max(ndim, 1):
         raise ArgumentError("The axis lies outside the tensor.", expected=f"-{ndim} <= axis < {ndim}", received=axis)
     return axis % ndim if ndim else 0
 

@@ -23,6 +23,7 @@ from lamina.ops.operands import (
     as_tensors,
     axes_of,
     axes_tuple,
+    axis_of,
     small_int_sum_dtype,
 )
 
@@ -375,7 +376,7 @@ def _running(x: TensorLike, axis: Axis, dtype: DType) -> tuple[Tensor, int, torc
     x = as_tensor(x)
     target = x.dtype if dtype is None else torch_dtype(dtype)
     target = torch.int32 if target is torch.bool else target
-    return (x.reshape(-1), 0, target) if axis is None else (x, axis, target)
+    return (x.reshape(-1), 0, target) if axis is None else (x, axis_of(axis, x.ndim), target)
 
 
 @op

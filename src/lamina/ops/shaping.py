@@ -408,6 +408,9 @@ def repeat(x: TensorLike, repeats: int | Sequence[int] | Tensor, axis: Axis = No
         repeats: how often; one number, or one for each element along the axis.
         axis: the axis; None for the flattened tensor.
 
+    Raises:
+        ShapeError: there are more or fewer numbers than elements along the axis.
+
     Example:
         >>> repeat([1, 2], 2)
         tensor([1, 1, 2, 2], dtype=torch.int32)
@@ -421,6 +424,13 @@ def repeat(x: TensorLike, repeats: int | Sequence[int] | Tensor, axis: Axis = No
         return x.unsqueeze(axis + 1).expand(*x.shape[: axis + 1], counts[0], *x.shape[axis + 1 :]).reshape(sizes)
     if isinstance(counts, Tensor):
         return torch.repeat_interleave(x, counts.to(x.device), axis)
+    if x.shape[axis] not in (len(counts), unknown_stand_in()):
+        raise ShapeError(
+            "There must be one count, or one for each element along the axis.",
+            where="ops.repeat",
+            expected=f"{x.shape[axis]} counts",
+            received=len(counts),
+        )
     index = np.repeat(np.arange(len(counts)), counts)
     return torch.index_select(x, axis, torch.tensor(index, device=x.device))
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from lamina.core.errors import ArgumentError
+from lamina.core.errors import ArgumentError, nearest
 
 Pads = list[tuple[int, int]]
 
@@ -50,7 +50,10 @@ def padding_mode(padding: Any, *, causal: bool = False) -> str:
     mode = padding.lower() if isinstance(padding, str) else padding
     if mode not in modes:
         fix = "causal padding exists for Conv1D only" if mode == "causal" else None
-        raise ArgumentError("Unknown padding.", where="padding", expected=modes, received=repr(padding), fix=fix)
+        hint = nearest(str(padding), modes) if fix is None else ""
+        raise ArgumentError(
+            f"Unknown padding.{hint}", where="padding", expected=" or ".join(modes), received=repr(padding), fix=fix
+        )
     return mode
 
 

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypedDict
 
-from lamina.core.errors import ArgumentError, say_once
+from lamina.core.errors import ArgumentError, nearest, say_once
 from lamina.core.tensors import convert_to_numpy
 
 
@@ -66,8 +66,9 @@ def legacy(learning_rate: Any, kwargs: dict[str, Any]) -> Any:
     if kwargs.pop("decay", None) is not None:
         say_once("The argument decay of optimizers has no effect; use a learning rate schedule.")
     if kwargs:
+        known = ("learning_rate", "weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "use_ema", "ema_momentum")
         raise ArgumentError(
-            "Unknown argument of an optimizer.",
+            f"Unknown argument of an optimizer.{nearest(next(iter(kwargs)), known)}",
             received=", ".join(kwargs),
             fix="check the spelling, or leave it out",
         )

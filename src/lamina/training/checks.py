@@ -67,7 +67,9 @@ def check_inputs(model: Any, x: Any, where: str) -> None:
             where=where,
             expected=f"{len(expected)} ({names})",
             received=f"{len(given)}",
-            fix="np.stack(x) makes one array of a list of samples" if len(expected) == 1 else "give a list of arrays",
+            fix="np.stack(x) makes one array of a list of samples"
+            if len(expected) == 1
+            else f"give a list of {len(expected)} arrays, or a dict by these names",
         )
     for tensor, value in zip(expected, given, strict=True):
         if isinstance(value, Tensor) and not _fits(value.shape, tensor.shape):
@@ -111,11 +113,13 @@ def _fix_for(shape: Shape, expected: Shape) -> str | None:
             return "the channels come first in the data: x.transpose(0, 2, 3, 1) puts them last"
         return f"reshape the data: x.reshape(len(x), {', '.join(map(str, wanted))})"
     if tuple(shape) == wanted:
-        return "this is one sample without a batch axis: x[None]"
+        return f"for a single sample add the batch axis, x[None]; else the model's Input counts the samples: {sample}"
     if len(sample) == len(wanted) - 1 and known and math.prod(sample) * wanted[-1] == math.prod(wanted):
         return f"the data lacks a last axis of size {wanted[-1]}"
     if len(sample) == len(wanted) == 1:
         return f"the model was made for {wanted[0]} features in a sample, the data has {sample[0]}"
+    if len(sample) == len(wanted):
+        return f"make the model for such samples, Input(shape={sample}), or change the data"
     return None
 
 
@@ -155,6 +159,15 @@ def _check_shapes(name: str, target: Shape, prediction: Shape, where: str) -> No
     if not prediction or not target:
         return
     classes = prediction[-1]
+    labels = target[:-1] if target[-1] == 1 else target
+    if name in ELEMENTWISE | {"sparse_categorical_crossentropy"} and 0 < len(labels) < len(prediction) - 1:
+        raise ShapeError(
+            "The output has more axes than the targets can be compared with.",
+            where=f"{where}, loss {name}",
+            expected=f"an output of shape {_batch_shape((*labels, classes))}",
+            received=f"{_batch_shape(prediction)} with targets {_batch_shape(target)}",
+            fix="put a Flatten() or a global pooling layer before the last layer, so that one row is left per sample",
+        )
     if name == "sparse_categorical_crossentropy":
         if len(target) == len(prediction) and target[-1] == classes and classes != 1:
             raise ShapeError(
@@ -247,6 +260,8 @@ def check_values(compiled: CompiledLoss, y: Any, y_pred: Any) -> None:
         part = "y" if compiled.outputs.count == 1 else f"y[{compiled.outputs.names[index] or index!r}]"
         if target.is_floating_point() and name in ELEMENTWISE | {"sparse_categorical_crossentropy"}:
             _refuse_nan(target, part)
+        if name == "binary_crossentropy":
+            _warn_beyond_one(target, name, part)
         if name == "sparse_categorical_crossentropy":
             _refuse_labels(target, predictions[index].shape[-1], loss._fn_kwargs.get("ignore_class"), part)
 
@@ -280,7 +295,40 @@ def _refuse_labels(labels: Tensor, classes: int | None, ignored: int | None, par
             where="sparse_categorical_crossentropy",
             expected=f"0 to {classes - 1}",
             received=f"{low:g} to {high:g}",
-            fix=f"give the last layer {int(high) + 1} units"
-            if low >= 0
-            else "number the classes from 0; to leave labels out of the loss, use ignore_class",
+            fix=_fix_for_labels(low, high, classes),
         )
+
+
+def _fix_for_labels(low: float, high: float, classes: int) -> str:
+    if low < 0:
+        return "number the classes from 0; to leave labels out of the loss, use ignore_class"
+    if classes == 1:
+        return 'one unit with a sigmoid needs loss="binary_crossentropy"; this loss needs a unit for each class'
+    fix = f"give the last layer {int(high) + 1} units"
+    return f"number the classes from 0 (y - {low:g}), or {fix}" if high - low < classes else fix
+
+
+def _warn_beyond_one(target: Tensor, name: str, part: str) -> None:
+    low, high = (float(bound) for bound in target.aminmax())
+    if low < 0 or high > 1:
+        warnings.warn(
+            f"{part} holds values from {low:g} to {high:g}, but {name} expects 0 to 1: scale it, or for class numbers "
+            'use loss="sparse_categorical_crossentropy" with a unit for each class.',
+            stacklevel=5,
+        )
+
+
+def warn_of_nan(x: Any) -> None:
+    """Warn of NaN or infinity among all inputs in memory: hardly a model gives anything but NaN for them."""
+    for path, leaf in tree.flatten_with_path(x):
+        if not isinstance(leaf, Tensor) or not leaf.is_floating_point() or torch.isfinite(leaf.sum()):
+            continue
+        rows = ~torch.isfinite(leaf).reshape(leaf.shape[0], -1).all(1)
+        count = int(rows.sum())
+        if count:
+            part = "x" + "".join(f"[{step!r}]" for step in path)
+            warnings.warn(
+                f"{part} holds NaN or infinity in {count} of {len(rows)} samples, the first at index "
+                f"{int(rows.nonzero()[0])}: fill in or drop these values, or the loss becomes NaN.",
+                stacklevel=4,
+            )

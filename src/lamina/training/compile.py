@@ -84,7 +84,6 @@ class Compiled:
             )
             return {}
 
-
     def given_anew(self) -> dict[str, Any] | None:
         """The arguments of compile() for a copy of the model, nothing that is trained shared; None if that cannot be.
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from lamina import losses, metrics
 from lamina.core import tree
-from lamina.core.errors import ArgumentError, ArgumentTypeError, DataError
+from lamina.core.errors import ArgumentError, DataError
 from lamina.core.naming import to_snake_case
 from lamina.training.foreign import TorchLoss, is_torch_loss
 from lamina.training.outputs import Outputs, Pick
@@ -68,13 +68,13 @@ class CompiledLoss:
         output_names: the names of the model's outputs.
 
     Raises:
-        ArgumentTypeError: loss_weights of an unusable type.
+        ArgumentError: loss_weights of an unusable type.
         UnknownNameError: a name that is no loss.
     """
 
     def __init__(self, loss: Any, loss_weights: Any = None, output_names: Sequence[str] | None = None) -> None:
         if loss_weights is not None and not isinstance(loss_weights, (list, tuple, dict, float, int)):
-            raise ArgumentTypeError(
+            raise ArgumentError(
                 "loss_weights is not usable.",
                 where="compile(loss_weights=...)",
                 expected="a float, or a list or dict of floats",
@@ -103,6 +103,9 @@ class CompiledLoss:
         given = outputs.lay_out(self.given, "loss")
         weights = outputs.lay_out(self.given_weights, "loss_weights")
         used = [index for index, loss in enumerate(given) if loss is not None]
+        if isinstance(self.given, Mapping) and outputs.names[0] in outputs.known:
+            order = list(self.given)
+            used.sort(key=lambda index: order.index(outputs.names[index]) if outputs.names[index] in order else 0)
         targets = outputs.picker(y_true, used)(y_true)
         predictions = outputs.pick(y_pred)
         self.entries = []
@@ -186,15 +189,15 @@ class _Together:
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
         """Their sum."""
-        first, *others = (loss(y_true, y_pred, sample_weight) for loss in self.losses)
-        return sum(others, first)
+        values = [loss(y_true, y_pred, sample_weight) for loss in self.losses]
+        return torch.stack(values).sum()
 
 
 def _check_weights(loss_weights: Any) -> None:
     """Refuse weights that are no numbers, such as metrics in their place."""
     for weight in tree.flatten(loss_weights):
         if weight is not None and (isinstance(weight, str) or not hasattr(weight, "__float__")):
-            raise ArgumentTypeError(
+            raise ArgumentError(
                 "loss_weights holds something that is no number.",
                 where="compile(loss_weights=...), the third argument",
                 expected="floats",

@@ -9,7 +9,7 @@ import torch
 
 from lamina import metrics
 from lamina.core import tree
-from lamina.core.errors import ArgumentError, ArgumentTypeError
+from lamina.core.errors import ArgumentError
 from lamina.training.foreign import TorchMetric, is_torch_metric
 from lamina.training.losses import display_name, label_kind
 from lamina.training.outputs import Outputs, Pick
@@ -51,7 +51,7 @@ class CompiledMetrics:
         output_names: the names of the model's outputs.
 
     Raises:
-        ArgumentTypeError: neither a list nor a dict.
+        ArgumentError: neither a list nor a dict.
         UnknownNameError: a name that is no metric.
     """
 
@@ -60,7 +60,7 @@ class CompiledMetrics:
     def __init__(self, given: Any, given_weighted: Any, output_names: Sequence[str] | None = None) -> None:
         for argument, value in (("metrics", given), ("weighted_metrics", given_weighted)):
             if value and not isinstance(value, (list, tuple, dict)):
-                raise ArgumentTypeError(
+                raise ArgumentError(
                     f"{argument} must be a list, a tuple or a dict.",
                     where=f"compile({argument}=...)",
                     received=f"{value!r} ({type(value).__name__})",

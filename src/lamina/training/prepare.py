@@ -11,12 +11,12 @@ from lamina.core import tree
 from lamina.core.dtypes import standardize_dtype
 from lamina.core.errors import LaminaError
 from lamina.core.tensors import default_device
-from lamina.data.arrays import ArraySource
+from lamina.data.arrays import ArraySource, check_lengths
 from lamina.data.feed import Feed
 from lamina.data.source import unpack_x_y_sample_weight
 from lamina.graph.tensor import KerasTensor
 from lamina.layers.base import Layer
-from lamina.training.checks import check_inputs, check_targets, check_values
+from lamina.training.checks import check_inputs, check_targets, check_values, warn_of_nan
 from lamina.training.compile import Compiled
 from lamina.training.step import Penalties, TrainState
 
@@ -50,6 +50,7 @@ def prepare(model: Any, feed: Feed, where: str, targets: bool = True) -> None:
         return
     if isinstance(source, ArraySource) and source.y is not None:
         check_values(compiled.loss, source.y, y_pred)
+        warn_of_nan(source.x)
 
 
 def prepare_batch(model: Any, batch: Any, where: str, targets: bool = True) -> Any:
@@ -57,11 +58,13 @@ def prepare_batch(model: Any, batch: Any, where: str, targets: bool = True) -> A
     own_step = model._has_own_steps()
     compiled: Compiled | None = model._compiled
     try:
-        x, y, _ = unpack_x_y_sample_weight(batch)
+        x, y, sample_weight = unpack_x_y_sample_weight(batch)
         seen = (_signature(x), _signature(y)) if targets and compiled is not None else None
         if seen is not None and compiled is not None and seen == compiled.seen and _is_built(model):
             return compiled.seen_outputs
         check_inputs(model, x, where)
+        if targets and not own_step:
+            check_lengths(x, y, sample_weight, where)
         if not targets and _is_built(model):
             return None
         y_pred = output_spec(model, x)

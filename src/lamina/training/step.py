@@ -111,6 +111,15 @@ def no_loss() -> StateError:
     )
 
 
+def no_gradient() -> StateError:
+    """The error for a loss from which no weight can learn."""
+    return StateError(
+        "The loss does not depend on the weights, so there is no gradient.",
+        where="compile(loss=...), or a layer's call()",
+        fix="compute it from y_pred with lamina.ops or torch: no NumPy, no .detach(), .item() or argmax in between",
+    )
+
+
 def forward(state: TrainState, data: Any) -> tuple[Any, Any, Any, Tensor]:
     """Targets, outputs, sample weights and loss of a batch; the running loss takes it in."""
     if type(data) is tuple and len(data) == 2:
@@ -140,6 +149,8 @@ def train_step(state: TrainState, data: Any) -> None:
     y, y_pred, sample_weight, loss = forward(state, data)
     variables = state.variables
     if variables and state.optimizer is not None:
+        if not loss.requires_grad:
+            raise no_gradient()
         state.optimizer.scale_loss(loss).backward()
         gradients = [variable.grad for variable in variables]
         with torch.no_grad():

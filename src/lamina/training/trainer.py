@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from numbers import Integral
 from typing import Any
 
 from lamina.callbacks.callback_list import CallbackList
@@ -108,6 +109,7 @@ class Trainer(Objective):
         self._require_compiled("fit")
         check_batch_size(validation_batch_size, "validation_batch_size")
         _check_frequency(validation_freq)
+        _check_epochs(epochs=epochs, initial_epoch=initial_epoch)
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = split_validation(x, y, sample_weight, validation_split)
         feed = self._feed(
@@ -384,6 +386,12 @@ class Trainer(Objective):
         results = [logs[name] for name in names if name in logs]
         results += [logs[name] for name in sorted(logs) if name not in names]
         return results[0] if len(results) == 1 else results
+
+
+def _check_epochs(**numbers: Any) -> None:
+    for name, value in numbers.items():
+        if not isinstance(value, Integral) or value < 0:
+            raise ArgumentError(f"{name} must be an integer of 0 or more.", where="fit", received=repr(value))
 
 
 def _check_frequency(frequency: Any) -> None:
