@@ -1,7 +1,7 @@
 # run    trains a small CNN on handwritten digits and writes its curves, predictions and model to demo/
 # test   runs the whole test suite; ARGS="tests/layers -k dense" narrows it
 # check  runs the linters, the type checker and the architecture checks
-# bench  runs the benchmarks one after the other; ARGS go to each
+# bench  runs the benchmarks one after the other; ARGS="forward imports" runs some
 # Each target sets up .venv by itself, once per change of pyproject.toml or constraints.txt.
 
 SHELL := /bin/bash
@@ -31,7 +31,7 @@ format: .venv/.has-check
 	$(BIN)/ruff format .
 
 bench: .venv/.has-bench
-	for program in $(filter-out benchmarks/make_%,$(wildcard benchmarks/*.py)); do $(BIN)/python $$program $(ARGS); done
+	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
 	rm -rf .venv demo .pytest_cache .ruff_cache .import_linter_cache

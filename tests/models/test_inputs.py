@@ -190,3 +190,21 @@ def test_state_tree():
         model.set_state_tree({"weights": {}})
     with pytest.raises(ArgumentError, match="format"):
         model.get_state_tree("list")
+
+
+def test_summary_of_a_subclass_shows_the_shapes_it_was_called_with():
+    class Own(models.Model):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = layers.Dense(5), layers.Dense(2)
+
+        def call(self, x):
+            return self.second(self.first(x))
+
+    text: list[str] = []
+    model = Own()
+    model.summary(print_fn=text.append)
+    assert "?" in text[0] and "(8, 5)" not in text[0]
+    model(np.ones((8, 3)))
+    model.summary(print_fn=text.append)
+    assert "(8, 5)" in text[1] and "(8, 2)" in text[1]

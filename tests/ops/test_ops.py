@@ -291,3 +291,10 @@ def test_normalizations_with_factors_for_more_axes():
     x, factor = torch.randn(2, 3, 4), torch.randn(3, 4)
     torch.testing.assert_close(ops.rms_normalization(x, factor), ops.rms_normalization(x) * factor)
     torch.testing.assert_close(ops.layer_normalization(x, factor, factor), ops.layer_normalization(x) * factor + factor)
+
+
+def test_diagonals_and_bins_of_the_wrong_rank():
+    for call in (lambda x: ops.diag(x), lambda x: ops.digitize([1.0], x)):
+        for x in (KerasTensor((2, 3, 4)), torch.ones(2, 3, 4)):
+            with pytest.raises(ShapeError):
+                call(x)

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from lamina import optimizers
-from lamina.callbacks import CallbackList, History
+from lamina import models, optimizers, saving
+from lamina.callbacks import CallbackList, History, ModelCheckpoint, ReduceLROnPlateau
+from lamina.compat import files
 from lamina.compat.history import OldKeys, answering
 from lamina.core import tree
 from lamina.core.errors import say_once
@@ -23,7 +24,7 @@ _LOADING = ("max_queue_size", "max_q_size", "workers", "nb_worker", "use_multipr
 _FIT = {"nb_epoch": "epochs", "samples_per_epoch": "steps_per_epoch", "nb_val_samples": "validation_steps"}
 _COMPILE = ("sample_weight_mode", "target_tensors", "options", "distribute", "experimental_run_tf_function")
 
-_originals: list[tuple[type, str, Any]] = []
+_originals: list[tuple[Any, str, Any]] = []
 _ABSENT = object()
 
 
@@ -227,12 +228,16 @@ def metrics_third(compile_: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def _with_old_epsilon(init: Callable[..., None]) -> Callable[..., None]:
+    return renaming(init, "ReduceLROnPlateau", {"epsilon": "min_delta"})
+
+
 def _takes_a_rate(cls: Any) -> bool:
     is_optimizer = isinstance(cls, type) and issubclass(cls, Optimizer) and "__init__" in cls.__dict__
     return is_optimizer and "learning_rate" in inspect.signature(cls.__init__).parameters
 
 
-def _replace(owner: type, name: str, value: Any) -> None:
+def _replace(owner: Any, name: str, value: Any) -> None:
     _originals.append((owner, name, owner.__dict__.get(name, _ABSENT)))
     setattr(owner, name, value)
 
@@ -260,6 +265,14 @@ def install_arguments() -> None:
     _rename("compile", {}, _COMPILE)
     _wrap(Model, "compile", metrics_third)
     _wrap(Layer, "add_weight", weight_named_first)
+    _wrap(Model, "save_weights", files.saving_weights)
+    _wrap(Model, "load_weights", files.loading_weights)
+    _wrap(ModelCheckpoint, "__init__", files.checkpoints)
+    _wrap(ReduceLROnPlateau, "__init__", _with_old_epsilon)
+    for module in (saving, models):
+        for name, around in (("save_model", files.saving_models), ("load_model", files.loading_models)):
+            if name in vars(module):
+                _replace(module, name, around(vars(module)[name]))
     for name, cls in vars(optimizers).items():
         if _takes_a_rate(cls):
             _replace(cls, "__init__", with_old_rates(cls.__init__, name))

@@ -401,6 +401,6 @@ def _positive(value: Any, name: str, where: str) -> int:
             where=where,
             expected="an integer >= 1",
             received=repr(value),
-            fix=f"make the layer first, then call it on the tensor: layer({name})(x)" if hasattr(value, "shape") else None,
+            fix="make the layer first, then call it on the tensor: layer(...)(x)" if hasattr(value, "shape") else None,
         )
     return int(value)

@@ -49,8 +49,7 @@ def output_shape(
         least = tuple((size - 1) * rate + 1 for size, rate in zip(window, dilation, strict=True))
         spread = f" spread by dilation_rate={tuple(dilation)}" if max(dilation) > 1 else ""
         fix = 'use a smaller window, larger inputs, fewer layers that shrink them, or padding="same"'
-        axis = 1 if last else -1
-        if input_shape[axis] in (1, 3) and min(size or 0 for size in spatial) in (1, 3):
+        if _is_turned(input_shape, last):
             other = "first" if last else "last"
             fix = f'if the channels come {other} in the data, set data_format="channels_{other}" or transpose them'
         raise ShapeError(
@@ -61,6 +60,13 @@ def output_shape(
             fix=fix,
         )
     return (input_shape[0], *result, channels) if last else (input_shape[0], channels, *result)
+
+
+def _is_turned(input_shape: Sequence[int | None], last: bool) -> bool:
+    """Whether a shape looks like that of images with their channels on the other side."""
+    sizes = [size or 0 for size in input_shape[1:]]
+    channels, rest = (sizes[0], sizes[1:]) if last else (sizes[-1], sizes[:-1])
+    return channels in (1, 3, 4) and min(rest) >= 8
 
 
 def check_rank(layer: Any, input_shape: Sequence[int | None]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from lamina.core import tree
-from lamina.core.errors import ArgumentError
+from lamina.core.errors import ArgumentError, LaminaError
 
 
 class Row(NamedTuple):
@@ -172,9 +172,23 @@ def _shape(part: Any) -> str:
     nodes = getattr(part, "_inbound_nodes", [])
     if not nodes:
         outputs = getattr(part, "outputs", None)
-        return _spell([tensor.shape for tensor in outputs]) if outputs else "?"
+        return _spell([tensor.shape for tensor in outputs]) if outputs else _shape_by_build(part)
     shapes = list(dict.fromkeys(_spell(tree_shapes(node.outputs)) for node in nodes))
     return ", ".join(shapes)
+
+
+def _shape_by_build(part: Any) -> str:
+    """The output shape of a layer outside a graph, for the shapes it was built with."""
+    built_for = getattr(part, "_build_shapes", None)
+    if not built_for:
+        return "?"
+    try:
+        shapes = part.compute_output_shape(*built_for.values())
+    except (LaminaError, NotImplementedError, RuntimeError, TypeError):
+        return "?"
+    found: list[Any] = []
+    tree.map_shape_structure(found.append, shapes)
+    return _spell(found)
 
 
 def tree_shapes(outputs: Any) -> list[Any]:

@@ -276,6 +276,8 @@ def digitize(x: TensorLike, bins: TensorLike) -> Tensor:
         tensor([0, 2], dtype=torch.int32)
     """
     x, bins = as_tensor(x), as_tensor(bins)
+    if bins.ndim != 1:
+        raise ShapeError("The edges of bins are a vector.", where="ops.digitize", received=tuple(bins.shape))
     return torch.bucketize(x.to(torch.uint8) if x.dtype is torch.bool else x, bins, right=True, out_int32=True)
 
 
@@ -287,12 +289,17 @@ def diag(x: TensorLike, k: int = 0) -> Tensor:
         x: a matrix or a vector.
         k: which diagonal: above the main one when positive, below when negative.
 
+    Raises:
+        ShapeError: the input is neither.
+
     Example:
         >>> diag([1, 2])
         tensor([[1, 0],
                 [0, 2]], dtype=torch.int32)
     """
     x = as_tensor(x)
+    if x.ndim not in (1, 2):
+        raise ShapeError("Only vectors and matrices have one diagonal.", where="ops.diag", received=tuple(x.shape))
     return torch.diag(x, k) if x.ndim == 1 else diagonal(x, k)
 
 

@@ -113,7 +113,8 @@ def _fix_for(shape: Shape, expected: Shape) -> str | None:
             return "the channels come first in the data: x.transpose(0, 2, 3, 1) puts them last"
         return f"reshape the data: x.reshape(len(x), {', '.join(map(str, wanted))})"
     if tuple(shape) == wanted:
-        return f"for a single sample add the batch axis, x[None]; else the model's Input counts the samples: {sample}"
+        counted = f"; if the model's Input counts the samples, make it Input(shape={sample})" if sample else ""
+        return f"if this is a single sample, add the batch axis: x[None]{counted}"
     if len(sample) == len(wanted) - 1 and known and math.prod(sample) * wanted[-1] == math.prod(wanted):
         return f"the data lacks a last axis of size {wanted[-1]}"
     if len(sample) == len(wanted) == 1:
@@ -159,14 +160,14 @@ def _check_shapes(name: str, target: Shape, prediction: Shape, where: str) -> No
     if not prediction or not target:
         return
     classes = prediction[-1]
-    labels = target[:-1] if target[-1] == 1 else target
-    if name in ELEMENTWISE | {"sparse_categorical_crossentropy"} and 0 < len(labels) < len(prediction) - 1:
+    if _keeps_axes(name, target, prediction):
         raise ShapeError(
-            "The output has more axes than the targets can be compared with.",
+            "The output has axes that the targets do not have.",
             where=f"{where}, loss {name}",
-            expected=f"an output of shape {_batch_shape((*labels, classes))}",
+            expected=f"an output of shape (samples, {classes})",
             received=f"{_batch_shape(prediction)} with targets {_batch_shape(target)}",
-            fix="put a Flatten() or a global pooling layer before the last layer, so that one row is left per sample",
+            fix="put a Flatten() or a global pooling layer before the last layer; a recurrent layer before it needs "
+            "return_sequences=False",
         )
     if name == "sparse_categorical_crossentropy":
         if len(target) == len(prediction) and target[-1] == classes and classes != 1:
@@ -199,6 +200,16 @@ def _check_shapes(name: str, target: Shape, prediction: Shape, where: str) -> No
         received=_batch_shape(target),
         fix=fix,
     )
+
+
+def _keeps_axes(name: str, target: Shape, prediction: Shape) -> bool:
+    """Whether the output has one row for each of several places of a sample, where the targets have one in all."""
+    if len(prediction) < 3 or len(target) > 2 or name not in ELEMENTWISE | {"sparse_categorical_crossentropy"}:
+        return False
+    if len(target) < len(prediction) - 1:
+        return True
+    is_row = target[-1] == 1 or (name in ELEMENTWISE and target[-1] == prediction[-1])
+    return len(target) == len(prediction) - 1 and is_row and target[-1] != prediction[-2]
 
 
 def _last_activation(model: Any, index: int) -> str | None:
