@@ -1,5 +1,6 @@
 """Settings of the whole process."""
 
+from lamina.core.config import backend as backend
 from lamina.core.config import epsilon as epsilon
 from lamina.core.config import floatx as floatx
 from lamina.core.config import image_data_format as image_data_format

@@ -108,3 +108,11 @@ def test_a_line_does_not_wrap(terminal, monkeypatch):
 def test_a_list_of_values_is_shown_as_its_mean(capsys):
     Progbar(1, verbose=2).update(1, [("loss", [1.0, 2.0])])
     assert "loss: 1.5000" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verbose", [1, 2])
+def test_steps_that_are_not_known_are_counted(capsys, verbose):
+    model = Sequential([layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(((X[:4], X[:4, :1]) for _ in range(3)), verbose=verbose)
+    assert capsys.readouterr().out.rstrip().splitlines()[-1].startswith("3/3")

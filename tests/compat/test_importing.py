@@ -155,3 +155,18 @@ def test_tensorflow_that_is_installed_keeps_all_but_its_keras(tmp_path, monkeypa
     finally:
         for name in [name for name in sys.modules if name.partition(".")[0] == "tensorflow"]:
             del sys.modules[name]
+
+
+def test_star_imports_touch_no_old_module(capsys):
+    exec("from keras.models import *\nfrom keras.optimizers import *", {})
+    assert "old module" not in capsys.readouterr().err
+
+
+def test_aliases_of_earlier_versions():
+    from keras.constraints import maxnorm  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
+    from keras.losses import Reduction, logcosh, mse  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
+    from keras.optimizers import adam  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
+
+    assert (maxnorm, adam) == (lamina.constraints.MaxNorm, lamina.optimizers.Adam)
+    assert (mse, logcosh) == (lamina.losses.mean_squared_error, lamina.losses.log_cosh)
+    assert lamina.losses.MeanSquaredError(reduction=Reduction.NONE)([[1.0]], [[3.0]]).tolist() == [4.0]

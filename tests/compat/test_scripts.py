@@ -21,8 +21,9 @@ def test_script_runs(name, capsys):
     assert shown.out.endswith("done\n")
 
 
-def test_script_with_generators_runs(tmp_path, capsys):
-    assert run_script(SCRIPTS / "generators.py", [str(tmp_path)]) == 0, capsys.readouterr().err
+@pytest.mark.parametrize("name", ["generators", "files"])
+def test_script_with_files_runs(name, tmp_path, capsys):
+    assert run_script(SCRIPTS / f"{name}.py", [str(tmp_path)]) == 0, capsys.readouterr().err
 
 
 def test_each_old_name_is_reported_once(capsys):

@@ -8,7 +8,15 @@ import torch
 
 from lamina.core import dtypes, naming, registry, seeds, serialization, tensors, tree
 from lamina.core.capture import Captured
-from lamina.core.errors import ArgumentError, ArgumentTypeError, DTypeError, FileError, ShapeError, UnknownNameError
+from lamina.core.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    DTypeError,
+    FileError,
+    ShapeError,
+    UnknownNameError,
+    nearest,
+)
 
 
 def test_errors_say_what_where_expected_received_fix_and_survive_pickling():
@@ -162,3 +170,8 @@ def test_lookup_suggests_the_nearest_name():
     with pytest.raises(UnknownNameError, match='Did you mean "adam"'):
         registry.lookup("adm", kind="optimizer", table={"adam": object, "sgd": object})
     assert registry.lookup("adam", kind="optimizer", table={"adam": dict}) == {}
+
+
+def test_swapped_letters_are_the_nearest():
+    assert nearest("adma", ["adamax", "adam"]) == ' Did you mean "adam"?'
+    assert nearest("xyz", ["adam"]) == ""

@@ -161,3 +161,9 @@ def test_packing():
     assert unpack_x_y_sample_weight([1, 2]) == (1, 2, None)
     with pytest.raises(DataError):
         unpack_x_y_sample_weight((1, 2, 3, 4))
+
+
+@pytest.mark.parametrize("rows", [[[1, 2], [1]], np.array([[1, 2], [1]], dtype=object)])
+def test_rows_of_unequal_length_are_told_apart_from_text(rows):
+    with pytest.raises(DataError, match=r"rows of x differ in length(.|\n)*lengths from 1 to 2(.|\n)*pad_sequences"):
+        as_tensors(rows, "x")

@@ -73,3 +73,8 @@ def test_pad_sequences_says_what_is_wrong():
         utils.pad_sequences([1, 2])
     with pytest.raises(ShapeError, match="sequence 1"):
         utils.pad_sequences([np.ones((1, 2)), np.ones((1, 3))])
+
+
+def test_labels_that_are_text():
+    with pytest.raises(DataError, match="return_inverse"):
+        utils.to_categorical(["a", "b"])

@@ -11,12 +11,34 @@ from lamina.graph.function import Plan
 from lamina.graph.infer import STAND_INS
 from lamina.graph.op import broadcast_shapes, op
 from lamina.graph.tensor import KerasTensor
-from lamina.layers import Input
+from lamina.layers import Dense, Embedding, Input, Layer
+from lamina.models import Model, model_from_json
 
 
 @op
 def double(x):
     return x * 2
+
+
+def test_masks_travel_with_symbolic_tensors():
+    seen = []
+
+    class Looks(Layer):
+        def call(self, inputs, mask=None):
+            seen.append(mask)
+            return inputs
+
+    x = Input((None,), dtype="int32")
+    Looks()(Dense(1)(Embedding(5, 3, mask_zero=True)(x)))
+    assert len(seen) == 2 and all(mask.dtype == torch.bool and mask.ndim == 2 for mask in seen)
+
+
+def test_keys_of_an_index_survive_json():
+    x = Input((4, 3))
+    model = Model(x, [x[:, 0, :2], x[:, :, None], x[..., 1:]])
+    values = torch.rand(2, 4, 3)
+    for first, second in zip(model(values), model_from_json(model.to_json())(values), strict=True):
+        assert torch.equal(first, second)
 
 
 def test_op_calls_straight_through_on_real_tensors():

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lamina import layers, models
+from lamina.core import tree
 from lamina.core.errors import ArgumentError, ShapeError, StateError
 from lamina.graph.tensor import KerasTensor
 
@@ -258,3 +259,24 @@ def test_a_layer_costs_at_most_three_frames_more_than_torch():
     theirs = torch.nn.Sequential(*(torch.nn.Linear(4, 4) for _ in range(5)))
     ours(x)
     assert (frames(ours, x) - frames(theirs, x)) / 5 <= 3
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.Dense(np.int64(2)),
+        layers.Conv2D(np.int64(2), np.int64(3), strides=np.int64(1)),
+        layers.MaxPooling1D(np.int32(2)),
+        layers.UpSampling2D(np.int64(2)),
+        layers.ZeroPadding2D(np.int64(1)),
+        layers.Cropping1D(np.int64(1)),
+        layers.RepeatVector(np.int64(3)),
+        layers.PReLU(shared_axes=np.int64(1)),
+        layers.LayerNormalization(axis=np.int64(-1)),
+        layers.GroupNormalization(np.int64(2)),
+        layers.Embedding(np.int64(4), np.int64(3)),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_numpy_integers_are_integers(layer):
+    assert not any(isinstance(value, np.generic) for value in tree.flatten(layer.get_config()))

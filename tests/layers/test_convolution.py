@@ -17,7 +17,7 @@ import keras
 
 from lamina.core.errors import ArgumentError, ShapeError
 from lamina.graph.tensor import KerasTensor
-from lamina.layers import windows
+from lamina.layers import Input, windows
 from lamina.layers.convolution import Conv1D, Conv2D, Conv3D
 from lamina.layers.convolution_depthwise import DepthwiseConv1D, DepthwiseConv2D, SeparableConv2D
 from lamina.layers.convolution_transpose import Conv1DTranspose, Conv2DTranspose, Conv3DTranspose
@@ -259,3 +259,16 @@ def test_default_data_format_follows_the_config() -> None:
         assert Conv2D(4, 3)(torch.zeros(1, 3, 8, 9)).shape == (1, 4, 6, 7)
     finally:
         config.set_image_data_format("channels_last")
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "hint"),
+    [
+        ((1, 28, 28), {}, 'data_format="channels_first"'),
+        ((28, 28, 3), {"data_format": "channels_first"}, 'data_format="channels_last"'),
+        ((2, 2, 3), {}, "smaller window"),
+    ],
+)
+def test_channels_on_the_other_side_are_named(shape, options, hint):
+    with pytest.raises(ShapeError, match=f"window is larger(.|\n)*{hint}"):
+        Conv2D(2, 5, **options)(Input(shape))

@@ -345,3 +345,25 @@ def test_deep_models_copy_without_recursion():
         y = layers.Identity()(y)
     model = models.Model(x, y)
     assert copy.deepcopy(model)(torch.ones(1, 4)).tolist() == [[1.0] * 4]
+
+
+def test_model_from_config_of_a_graph_with_custom_objects():
+    class Mine(layers.Layer):
+        def call(self, inputs):
+            return inputs * 2
+
+    x = layers.Input((3,))
+    config = models.Model(x, Mine()(x)).get_config()
+    model = models.Model.from_config(config, custom_objects={"Mine": Mine})
+    assert model(torch.ones(1, 3)).tolist() == [[2.0] * 3]
+
+
+def test_model_of_arrays_is_refused():
+    with pytest.raises(ArgumentTypeError, match="symbolic tensors"):
+        models.Model(np.zeros(3), np.zeros(3))
+
+
+def test_a_symbolic_loss_cannot_be_added():
+    x = layers.Input((3,))
+    with pytest.raises(ArgumentTypeError, match="add_loss"):
+        models.Model(x, x * 2).add_loss(x)

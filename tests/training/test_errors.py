@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from lamina import layers
 from lamina.core.errors import (
     ArgumentError,
+    ArgumentTypeError,
     DataError,
     ShapeError,
     StateError,
@@ -241,3 +242,87 @@ def test_data_of_unknown_kinds():
         fit(dense(), x=np.array([["a"] * 4] * 20))
     with pytest.raises(DataError, match="no target"):
         dense().fit(X, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "loss", "y"),
+    [
+        ((28, 28), "sparse_categorical_crossentropy", np.zeros(8)),
+        ((28, 28), "sparse_categorical_crossentropy", np.zeros((8, 1))),
+        ((28, 28), "categorical_crossentropy", np.zeros((8, 10))),
+        ((28, 28, 1), "mse", np.zeros((8, 10))),
+        ((28, 28, 1), "mse", np.zeros(8)),
+    ],
+)
+def test_a_missing_flatten_is_named(shape, loss, y):
+    model = Sequential([layers.Dense(10, activation="softmax")])
+    model.compile("sgd", loss)
+    with pytest.raises(ShapeError, match=r"axes that the targets do not have(.|\n)*Flatten\(\)"):
+        model.fit(np.zeros((8, *shape)), y, verbose=0)
+
+
+def test_targets_for_each_place_of_a_sample_fit():
+    model = Sequential([layers.Dense(3, activation="softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    for places in (1, 5):
+        model.fit(np.zeros((8, places, 4)), np.zeros((8, places)), verbose=0)
+        model.fit(np.zeros((8, places, 4)), np.zeros((8, places, 1)), verbose=0)
+
+
+def test_labels_that_start_at_one():
+    with pytest.raises(DataError, match=r"number the classes from 0 \(y - 1\), or give the last layer 4 units"):
+        fit(dense(3, "softmax", loss="sparse_categorical_crossentropy"), y=LABELS + 1)
+    with pytest.raises(DataError, match="binary_crossentropy"):
+        fit(dense(1, "sigmoid", loss="sparse_categorical_crossentropy"), y=LABELS)
+
+
+def test_values_that_spoil_the_training_are_warned_of():
+    x = X.copy()
+    x[3, 1] = np.nan
+    with pytest.warns(UserWarning, match="x holds NaN or infinity in 1 of 20 samples, the first at index 3"):
+        fit(dense(), x=x)
+    with pytest.warns(UserWarning, match="y holds values from 0 to 2, but binary_crossentropy expects 0 to 1"):
+        fit(dense(1, "sigmoid", loss="binary_crossentropy"), y=LABELS)
+
+
+@pytest.mark.parametrize("epochs", [-1, 2.5, "3"])
+def test_epochs(epochs):
+    with pytest.raises(ArgumentError, match="epochs must be an integer"):
+        fit(dense(), epochs=epochs)
+
+
+@pytest.mark.parametrize("weights", [[1, 2, 3], "balanced"])
+def test_class_weight_of_another_type(weights):
+    with pytest.raises(ArgumentTypeError, match=r"dict\(enumerate\(weights\)\)"):
+        fit(dense(), class_weight=weights)
+
+
+def test_metrics_in_the_place_of_loss_weights():
+    with pytest.raises(ArgumentTypeError, match=r"metrics=\[...\]"):
+        Sequential([layers.Dense(1)]).compile("sgd", "mse", ["accuracy"])
+
+
+def test_losses_that_cannot_be_learnt_from():
+    with pytest.raises(ArgumentTypeError, match="return the result"):
+        fit(dense(loss=lambda y_true, y_pred: None))
+    with pytest.raises(StateError, match="no gradient"):
+        fit(dense(loss=lambda y_true, y_pred: (y_pred.detach() - y_true) ** 2))
+
+
+def test_generators_that_yield_what_does_not_fit():
+    with pytest.raises(DataError, match="x: 8, y: 7"):
+        dense().fit(iter([(X[:8], X[:7, :1])]), verbose=0)
+    with pytest.raises(DataError, match="text"):
+        dense().fit(iter([("a.png", "b.png")]), verbose=0)
+
+
+def test_a_dict_for_a_model_of_one_tensor():
+    model = Sequential([layers.Dense(1)])
+    model.compile("sgd", "mse")
+    with pytest.raises(ShapeError, match="not a dict"):
+        model.fit({"a": X}, X[:, :1], verbose=0)
+
+
+def test_the_input_counts_the_samples():
+    with pytest.raises(ShapeError, match=r"Input\(shape=\(4,\)\)"):
+        fit(dense(shape=(20, 4)))

@@ -19,6 +19,7 @@ from lamina.layers import Layer
 from lamina.models import Model
 from lamina.optimizers import Optimizer
 from lamina.optimizers.schedules import InverseTimeDecay
+from lamina.training.metrics import CompiledMetrics
 
 _LOADING = ("max_queue_size", "max_q_size", "workers", "nb_worker", "use_multiprocessing", "pickle_safe")
 _FIT = {"nb_epoch": "epochs", "samples_per_epoch": "steps_per_epoch", "nb_val_samples": "validation_steps"}
@@ -232,6 +233,16 @@ def _with_old_epsilon(init: Callable[..., None]) -> Callable[..., None]:
     return renaming(init, "ReduceLROnPlateau", {"epsilon": "min_delta"})
 
 
+def _metrics_by_name(names: property) -> property:
+    """`Model.metrics_names` as it was: the names of what `evaluate` returns."""
+
+    def get(self: Model) -> list[str]:
+        groups = ([*m.metrics] if isinstance(m, CompiledMetrics) else [m] for m in self.metrics)
+        return [metric.name for group in groups for metric in group]
+
+    return property(get, doc=names.__doc__)
+
+
 def _takes_a_rate(cls: Any) -> bool:
     is_optimizer = isinstance(cls, type) and issubclass(cls, Optimizer) and "__init__" in cls.__dict__
     return is_optimizer and "learning_rate" in inspect.signature(cls.__init__).parameters
@@ -264,6 +275,7 @@ def install_arguments() -> None:
     _rename("predict", {"val_samples": "steps"}, _LOADING)
     _rename("compile", {}, _COMPILE)
     _wrap(Model, "compile", metrics_third)
+    _wrap(Model, "metrics_names", _metrics_by_name)
     _wrap(Layer, "add_weight", weight_named_first)
     _wrap(Model, "save_weights", files.saving_weights)
     _wrap(Model, "load_weights", files.loading_weights)

@@ -20,6 +20,16 @@ class _Settings:
 _settings = _Settings()
 
 
+def backend() -> str:
+    """The engine: always "torch".
+
+    Example:
+        >>> backend()
+        'torch'
+    """
+    return "torch"
+
+
 def floatx() -> str:
     """The default float dtype, "float32" unless set_floatx changed it.
 

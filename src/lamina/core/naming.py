@@ -7,6 +7,7 @@ import re
 from collections import Counter
 
 _used: Counter[str] = Counter()
+_ids: Counter[str] = Counter()
 
 
 def to_snake_case(name: str) -> str:
@@ -33,9 +34,21 @@ def auto_name(prefix: str) -> str:
     return uniquify(to_snake_case(prefix))
 
 
+def get_uid(prefix: str = "") -> int:
+    """How often this prefix was asked for, from 1.
+
+    Example:
+        >>> get_uid("example"), get_uid("example")
+        (1, 2)
+    """
+    _ids[prefix] += 1
+    return _ids[prefix]
+
+
 def reset_names() -> None:
     """Start counting names anew."""
     _used.clear()
+    _ids.clear()
 
 
 def clear_session(free_memory: bool = True) -> None:

@@ -139,7 +139,7 @@ class PReLU(_Activation):
         self.alpha_initializer = initializers.get(alpha_initializer)
         self.alpha_regularizer = regularizers.get(alpha_regularizer)
         self.alpha_constraint = constraints.get(alpha_constraint)
-        axes = [int(shared_axes)] if isinstance(shared_axes, Integral) else shared_axes
+        axes = [int(shared_axes)] if isinstance(shared_axes, (int, Integral)) else shared_axes
         self.shared_axes = None if axes is None else list(axes)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:

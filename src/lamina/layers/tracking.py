@@ -37,10 +37,12 @@ def items_of(container: Any) -> list[tuple[str, Any]]:
     return [(str(key).replace(".", "_"), value) for key, value in pairs]
 
 
-def trackable(container: Any) -> bool:
-    """Whether modules or variables stand anywhere in a container."""
+def trackable(container: Any, outer: tuple[int, ...] = ()) -> bool:
+    """Whether modules or variables stand anywhere in a container; one that holds itself is looked at once."""
+    outer = (*outer, id(container))
     return any(
-        isinstance(value, (nn.Module, Variable)) or (isinstance(value, (list, tuple, dict)) and trackable(value))
+        isinstance(value, (nn.Module, Variable))
+        or (isinstance(value, (list, tuple, dict)) and id(value) not in outer and trackable(value, outer))
         for _, value in items_of(container)
     )
 

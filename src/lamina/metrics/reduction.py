@@ -178,9 +178,9 @@ class MeanMetricWrapper(Mean):
                     self.total.add_(mean, alpha=rows)
                     self.count.add_(rows)
                     return
-            self._add(self._fn(y_true, y_pred, **self._fn_kwargs))
+            self._add(_tensor(self._fn(y_true, y_pred, **self._fn_kwargs), self._torch_dtype))
             return
-        values = self._fn(y_true, y_pred, **self._fn_kwargs)
+        values = _tensor(self._fn(y_true, y_pred, **self._fn_kwargs), self._torch_dtype)
         if sample_weight is not None:
             sample_weight = _tensor(sample_weight, self._torch_dtype, values.device)
         self._add(values, apply_mask(sample_weight, mask, self._torch_dtype, "sum"))
