@@ -240,7 +240,7 @@ class TestModelCheckpoint:
         np.testing.assert_array_equal(other.predict(X, verbose=0), model.predict(X, verbose=0))
 
     def test_errors(self, tmp_path):
-        with pytest.raises(ArgumentError, match=r"\.keras or \.h5"):
+        with pytest.raises(ArgumentError, match=r"expected: \.keras"):
             ModelCheckpoint("model")
         with pytest.raises(ArgumentError, match=r"\.weights\.h5"):
             ModelCheckpoint("model.keras", save_weights_only=True)

@@ -145,3 +145,9 @@ def test_dtype_of_scalars_beside_symbolic_tensors():
 
 def test_five_unknown_dimensions_do_not_overflow():
     assert double(KerasTensor((None, None, None, None, None))).shape == (None,) * 5
+
+
+def test_symbolic_tensors_are_found_in_lists_by_identity():
+    x, y = Input(shape=(3,)), Input(shape=(3,))
+    assert x in [y, x] and x not in [y]
+    assert isinstance(x != y, KerasTensor) and isinstance(round(x), KerasTensor)

@@ -10,7 +10,7 @@ import torch
 
 import lamina
 from lamina import layers, models, ops
-from lamina.core.errors import ArgumentError, ShapeError, StateError
+from lamina.core.errors import ArgumentError, ArgumentTypeError, ShapeError, StateError
 
 
 def small_cnn():

@@ -298,7 +298,7 @@ def test_class_weight_of_another_type(weights):
 
 
 def test_metrics_in_the_place_of_loss_weights():
-    with pytest.raises(ArgumentTypeError, match=r"metrics=\[...\]"):
+    with pytest.raises(ArgumentError, match=r"metrics=\[...\]"):
         Sequential([layers.Dense(1)]).compile("sgd", "mse", ["accuracy"])
 
 

@@ -115,6 +115,9 @@ class KerasTensor:
     def __getitem__(self, key: Any) -> Any:
         return node.call_op("get_item", self, key)
 
+    def __round__(self, ndigits: int | None = None) -> Any:
+        return node.call_op("round", self, ndigits or 0)
+
     @classmethod
     def __torch_function__(
         cls,
@@ -168,13 +171,11 @@ for _symbol, _name in {
     "le": "less_equal",
     "gt": "greater",
     "ge": "greater_equal",
-    "eq": "equal",
     "ne": "not_equal",
 }.items():
     setattr(KerasTensor, f"__{_symbol}__", _binary(_name))
 for _symbol, _name in {"neg": "negative", "abs": "absolute", "invert": "logical_not"}.items():
     setattr(KerasTensor, f"__{_symbol}__", _unary(_name))
-KerasTensor.__hash__ = object.__hash__  # type: ignore[method-assign]
 
 
 def standardize_shape(shape: Iterable[int | None]) -> tuple[int | None, ...]:
