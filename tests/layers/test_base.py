@@ -280,3 +280,15 @@ def test_a_layer_costs_at_most_three_frames_more_than_torch():
 )
 def test_numpy_integers_are_integers(layer):
     assert not any(isinstance(value, np.generic) for value in tree.flatten(layer.get_config()))
+
+
+def test_init_without_super_is_named():
+    class Forgets(layers.Layer):
+        def __init__(self):
+            self.units = 3
+
+        def call(self, inputs):
+            return inputs
+
+    with pytest.raises(StateError, match=r"Forgets.__init__(.|\n)*super\(\).__init__"):
+        Forgets()(np.ones((2, 3)))

@@ -262,9 +262,9 @@ def test_a_missing_flatten_is_named(shape, loss, y):
 
 
 def test_targets_for_each_place_of_a_sample_fit():
-    model = Sequential([layers.Dense(3, activation="softmax")])
-    model.compile("sgd", "sparse_categorical_crossentropy")
     for places in (1, 5):
+        model = Sequential([layers.Dense(3, activation="softmax")])
+        model.compile("sgd", "sparse_categorical_crossentropy")
         model.fit(np.zeros((8, places, 4)), np.zeros((8, places)), verbose=0)
         model.fit(np.zeros((8, places, 4)), np.zeros((8, places, 1)), verbose=0)
 

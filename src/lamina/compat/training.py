@@ -146,8 +146,9 @@ class StartingRate:
 def _starting_rate(optimizer: Optimizer) -> StartingRate | None:
     """The rate an old `decay` starts from, None where there is none."""
     schedule = getattr(optimizer, "_learning_rate", None)
-    is_decay = isinstance(schedule, InverseTimeDecay) and schedule.decay_steps == 1
-    return StartingRate(schedule) if is_decay else None
+    if isinstance(schedule, InverseTimeDecay) and schedule.decay_steps == 1:
+        return StartingRate(schedule)
+    return None
 
 
 def _settable(rate: property) -> property:

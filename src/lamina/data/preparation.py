@@ -32,16 +32,16 @@ def to_categorical(x: Any, num_classes: int | None = None) -> Any:
     Source: https://keras.io/api/utils/numerical_utils/
     """
     is_tensor = isinstance(x, torch.Tensor)
-    labels = x if is_tensor else np.asarray(x)
-    if not is_tensor and labels.dtype.kind not in "biuf":
+    try:
+        labels = x.long() if is_tensor else np.asarray(x, dtype="int64")
+    except (TypeError, ValueError):
         raise DataError(
             "The labels are no numbers.",
             where="to_categorical",
             expected="class numbers from 0",
-            received=f"an array of dtype {labels.dtype}",
+            received=f"an array of dtype {np.asarray(x).dtype}",
             fix="number them first: np.unique(labels, return_inverse=True)[1]",
-        )
-    labels = labels.long() if isinstance(labels, torch.Tensor) else labels.astype("int64")
+        ) from None
     if labels.ndim > 1 and labels.shape[-1] == 1:
         labels = labels.reshape(tuple(labels.shape[:-1]))
     count = num_classes or (int(labels.max()) + 1 if len(labels.reshape(-1)) else 0)

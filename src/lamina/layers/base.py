@@ -42,6 +42,19 @@ from lamina.layers.weights import WeightOwner
 _SILENT = frozenset({"quantization_config", "lora_rank", "lora_alpha", "weights", "ragged", "sparse"})
 
 
+class _SetByInit:
+    """Stands in the class for what `__init__` puts into the layer, and is met only where that has not run."""
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        if instance is None:
+            return self
+        raise StateError(
+            "The layer is not initialised.",
+            where=f"{owner.__name__}.__init__",
+            fix="call super().__init__(**kwargs) in it, before anything else",
+        )
+
+
 @builtin("keras", "Layer")
 class Layer(Captured, WeightOwner):
     """A computation with weights: write `__init__`, `build` and `call`, and use it as a Keras layer or a torch module.
@@ -74,6 +87,7 @@ class Layer(Captured, WeightOwner):
 
     training: bool
     built: bool
+    _backward_hooks: Any = _SetByInit()
     _fast: tuple[torch.dtype, int | tuple[int, ...]] | None
 
     def __init__(

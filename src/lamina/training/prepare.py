@@ -63,7 +63,7 @@ def prepare_batch(model: Any, batch: Any, where: str, targets: bool = True) -> A
         if seen is not None and compiled is not None and seen == compiled.seen and _is_built(model):
             return compiled.seen_outputs
         check_inputs(model, x, where)
-        if targets and not own_step:
+        if targets and not own_step and _are_rows(x, y, sample_weight):
             check_lengths(x, y, sample_weight, where)
         if not targets and _is_built(model):
             return None
@@ -88,6 +88,10 @@ def _signature(part: Any) -> Any:
     return [
         (path, *_signature(leaf)) if isinstance(leaf, Tensor) else path for path, leaf in tree.flatten_with_path(part)
     ]
+
+
+def _are_rows(*parts: Any) -> bool:
+    return all(leaf is None or (isinstance(leaf, Tensor) and leaf.ndim > 0) for leaf in tree.flatten(parts))
 
 
 def _is_built(model: torch.nn.Module) -> bool:
