@@ -49,7 +49,7 @@ def build_app() -> Any:
     @app.command()
     def demo(
         out: Path = typer.Option(Path("demo"), help="The folder to write to."),
-        epochs: int = typer.Option(8, min=1, help="How often to go through the training images."),
+        epochs: int = typer.Option(10, min=1, help="How often to go through the training images."),
     ) -> None:
         """Train a small network on handwritten digits; write its curves, predictions and model."""
         show_demo(out, epochs)

@@ -239,13 +239,10 @@ class Layer(Captured, WeightOwner):
 
     def _compute(self, *args: Any, **kwargs: Any) -> Any:
         """One call on real tensors (or tensors without data) with all that may surround it."""
-        cls = type(self)
-        signature = call_signature(cls)
+        signature = call_signature(type(self))
         device = self._device()
         args = tuple(self._convert(arg, device) for arg in args)
-        kwargs = {key: self._convert(value, device) for key, value in kwargs.items() if key != "training"} | {
-            key: value for key, value in kwargs.items() if key == "training"
-        }
+        kwargs = {key: self._convert(value, device) for key, value in kwargs.items()}
         with scopes.entry(), scopes.name_scope(self.name, caller=self):
             self._forget_losses()
             self._check_inputs(args, kwargs)
