@@ -8,10 +8,16 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
+from hypothesis import settings
 
 from lamina.core import config, errors
 from lamina.core.naming import clear_session
 from lamina.core.seeds import set_random_seed
+
+# Where the suite decides about a change, it must give the same answer twice; elsewhere each run looks for new cases.
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("local", deadline=None)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 collect_ignore_glob = ["tests/compat/scripts/*", "tools/*", "benchmarks/*"]
 

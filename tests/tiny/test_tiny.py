@@ -14,30 +14,32 @@ from lamina import layers
 
 MEASURE = """
 import sys, time
-import torch
+begin = time.process_time()
+import torch, numpy
 before = set(sys.modules)
 start = time.process_time()
 import lamina
 lamina.Sequential, lamina.layers.Dense, lamina.ops.relu
-print(time.process_time() - start)
+print((time.process_time() - start) / (start - begin))
 print(",".join(sorted({name.partition(".")[0] for name in set(sys.modules) - before})))
 """
 
 
 def test_import_is_fast_and_loads_nothing_heavy():
-    # The first run compiles to byte code, as installing does; it counts only if it is fast all the same.
+    # As a share of torch's own import, which takes about 1.2 seconds where lamina may add 0.3, so that a slow or busy
+    # machine does not count. The first run compiles to byte code, as installing does.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     command = [sys.executable, "-c", MEASURE]
-    seconds, loaded = [], ""
+    shares, loaded = [], ""
     for _ in range(3):
         shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
-        time, loaded = shown.split()
-        seconds.append(float(time))
-        if seconds[-1] < 0.3:
+        share, loaded = shown.split()
+        shares.append(float(share))
+        if shares[-1] < 0.25:
             break
     heavy = {"h5py", "matplotlib", "pandas", "PIL", "rich", "typer", "scipy", "sklearn", "keras", "tensorflow"}
     assert not heavy & set(loaded.split(","))
-    assert min(seconds) < 0.3, f"import lamina took {seconds} seconds of computing on top of torch"
+    assert min(shares) < 0.25, f"import lamina takes {shares} of the time that torch takes"
 
 
 def test_dense_computes():
