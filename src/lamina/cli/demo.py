@@ -37,7 +37,7 @@ def show_demo(out: Path, epochs: int) -> float:
     model = build_model()
     model.summary()
     model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    history = model.fit(x_train, y_train, batch_size=64, epochs=epochs, validation_data=(x_test, y_test))
+    history = model.fit(x_train, y_train, batch_size=32, epochs=epochs, validation_data=(x_test, y_test))
     _, accuracy = model.evaluate(x_test, y_test, verbose=0)
 
     probabilities = model.predict(x_test, verbose=0)
