@@ -12,6 +12,7 @@ from hypothesis import settings
 
 from lamina.core import config, errors
 from lamina.core.naming import clear_session
+from lamina.core.policies import reset_dtype_policy
 from lamina.core.seeds import set_random_seed
 
 # Where the suite decides about a change, it must give the same answer twice; elsewhere each run looks for new cases.
@@ -29,6 +30,7 @@ def _clean_state() -> None:
     set_random_seed(0)
     errors._said.clear()
     config.set_floatx("float32")
+    reset_dtype_policy()
     config.set_epsilon(1e-7)
     config.set_image_data_format("channels_last")
 

@@ -118,14 +118,6 @@ def get_registered_name(obj: Any) -> str:
         return obj.__name__
 
 
-def is_registered(obj: Any) -> bool:
-    """Whether a program registered this object."""
-    try:
-        return obj in _custom_names
-    except TypeError:
-        return False
-
-
 def get_registered_object(
     name: str,
     custom_objects: Mapping[str, Any] | None = None,

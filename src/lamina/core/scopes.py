@@ -48,16 +48,6 @@ def within(caller: object) -> bool:
 
 
 @contextlib.contextmanager
-def fresh_names() -> Iterator[None]:
-    """Leave all open name scopes for a while."""
-    saved, _local.names = _local.names, []
-    try:
-        yield
-    finally:
-        _local.names = saved
-
-
-@contextlib.contextmanager
 def inferring(stand_in: int) -> Iterator[None]:
     """Within it, dimensions equal to `stand_in` mean "unknown"."""
     saved, _local.stand_in = _local.stand_in, stand_in

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -230,6 +230,3 @@ def _initial_value(initializer: Any, shape: Sequence[int] | None, dtype: Any) ->
     if tuple(value.shape) != expected:
         raise ShapeError("The value does not have the shape named.", expected=expected, received=tuple(value.shape))
     return value
-
-
-Initializer = Callable[..., Any]

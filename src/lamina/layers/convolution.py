@@ -117,11 +117,6 @@ class Convolution(Layer):
             )
         self.input_spec = InputSpec(ndim=self.rank + 2, axes={windows.channel_axis(self): channels})
 
-    def _activated(self, outputs: torch.Tensor) -> torch.Tensor:
-        """The outputs after the activation."""
-        activation = self.activation
-        return outputs if activation is activations.linear else DIRECT.get(activation, activation)(outputs)
-
     def get_config(self) -> dict[str, Any]:
         """The constructor arguments by name."""
         return {**super().get_config(), "activity_regularizer": serialize_value(self.activity_regularizer)}

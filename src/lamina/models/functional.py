@@ -229,10 +229,6 @@ class Functional(Model):
             return tree.map_structure(lambda leaf: KerasTensor(leaf.shape, leaf.dtype), self._outputs_struct)
         return super().compute_output_spec(inputs)
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """The shape of the outputs for inputs of a shape."""
-        return super().compute_output_shape(input_shape)
-
     @property
     def operations(self) -> list[Any]:
         """All layers and ops, in the order they run."""

@@ -194,10 +194,6 @@ class Model(Trainer, Layer):
         """The names of the inputs."""
         return [tensor.name for tensor in getattr(self, "inputs", [])]
 
-    def get_config(self) -> dict[str, Any]:
-        """Name, trainable, dtype and the constructor arguments."""
-        return super().get_config()
-
     @classmethod
     def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Self:
         """A model from the config of one, a graph among them.
