@@ -52,6 +52,8 @@ class Callback:
     idle_hooks: frozenset[str] = frozenset()
     # A callback that reads batch logs at once or not at all; others may keep them, so their values are settled.
     keeps_logs: bool = True
+    # Its batch hooks want to be called for every batch; otherwise once for several is enough.
+    hears_every_batch: bool = True
 
     def __init__(self) -> None:
         self.params: dict[str, Any] | None = None

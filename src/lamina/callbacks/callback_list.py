@@ -106,6 +106,13 @@ class CallbackList(Callback):
         """Whether a callback with this hook may keep the logs it is given."""
         return any(getattr(c, "keeps_logs", True) for c in self.callbacks if has_hook(c, name))
 
+    def hear_every_batch(self, kind: str) -> bool:
+        """Whether a callback wants to hear of every batch of "train", "test" or "predict" steps."""
+        names = (f"on_{kind}_batch_begin", f"on_{kind}_batch_end")
+        return any(
+            getattr(c, "hears_every_batch", True) for c in self.callbacks if any(has_hook(c, name) for name in names)
+        )
+
     def _call(self, name: str, *position: int, logs: Mapping[str, Any] | None) -> None:
         numbers = logs if isinstance(logs, Logs) else to_numbers(logs)
         for hook in self.hooks(name):

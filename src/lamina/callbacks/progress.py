@@ -182,6 +182,7 @@ class ProgbarLogger(Callback):
     """
 
     keeps_logs = False
+    hears_every_batch = False
     interval = 0.2
 
     def __init__(self) -> None:
@@ -200,6 +201,7 @@ class ProgbarLogger(Callback):
         self.verbose = 1 if params.get("verbose", "auto") == "auto" else int(params["verbose"])
         self.epochs = params.get("epochs") or 1
         self.target = params.get("steps")
+        self.hears_every_batch = self.interval <= 0
         if self.target is not None and (self.verbose != 1 or not can_redraw()):
             self.idle_hooks = frozenset({"on_train_batch_end", "on_test_batch_end", "on_predict_batch_end"})
 

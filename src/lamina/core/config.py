@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from lamina.core.errors import ArgumentError, nearest
 
@@ -15,6 +17,7 @@ class _Settings:
     floatx: str = "float32"
     epsilon: float = 1e-7
     image_data_format: str = "channels_last"
+    keep_memory: bool = True
 
 
 _settings = _Settings()
@@ -28,6 +31,11 @@ def backend() -> str:
         'torch'
     """
     return "torch"
+
+
+def home_folder() -> Path:
+    """Where lamina keeps files: the folder named by LAMINA_HOME, or `~/.lamina`."""
+    return Path(os.environ.get("LAMINA_HOME") or "~/.lamina").expanduser()
 
 
 def floatx() -> str:
@@ -80,3 +88,27 @@ def standardize_data_format(data_format: str | None) -> str:
             received=repr(data_format),
         )
     return lowered
+
+
+def keeps_memory() -> bool:
+    """Whether training on a CPU makes the process keep the memory it frees, for the next step."""
+    return _settings.keep_memory
+
+
+def set_keep_memory(value: bool) -> None:
+    """Set whether training on a CPU makes the process keep the memory it frees, for the next step.
+
+    It does by default: steps with large weights become up to 1.5 times as fast, because the system need not clear the
+    same pages again and again. The process then stays as large as it has once been. It applies from the next `fit`,
+    `evaluate` or `predict` on, to the GNU C library's allocator only.
+
+    Args:
+        value: False to give freed memory back to the system at once.
+
+    Example:
+        >>> set_keep_memory(False)
+        >>> keeps_memory()
+        False
+        >>> set_keep_memory(True)
+    """
+    _settings.keep_memory = bool(value)

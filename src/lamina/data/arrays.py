@@ -234,6 +234,7 @@ class ArraySource(Source):
     """
 
     kind = "array"
+    is_ready = True
 
     def __init__(
         self,

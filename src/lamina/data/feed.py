@@ -37,6 +37,11 @@ class Feed:
         """Batches in an epoch; None while that is not known."""
         return self.steps or self.source.batches or self._learned
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether taking several batches at once costs neither time nor memory."""
+        return self.source.is_ready
+
     def peek(self) -> Any:
         """The first batch of the coming epoch, which will still get it.
 

@@ -19,6 +19,8 @@ class Source(abc.ABC):
     """Where batches come from. Iterating gives one pass over the data, batch by batch, as tensors on the device."""
 
     kind: str = "data source"
+    is_ready: bool = False
+    """Whether its batches are parts of what lies in memory already."""
 
     @property
     @abc.abstractmethod

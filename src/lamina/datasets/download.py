@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
+from lamina.core.config import home_folder
 from lamina.core.errors import ArgumentError, DownloadError, FileError
 from lamina.datasets.unpacking import unpack
 from lamina.saving.files import replacing
@@ -22,11 +23,6 @@ from lamina.saving.files import replacing
 TIMEOUT_SECONDS = 30.0
 _BLOCK = 1 << 20
 _ALGORITHM_OF_LENGTH = {32: "md5", 40: "sha1", 64: "sha256", 96: "sha384", 128: "sha512"}
-
-
-def home_folder() -> Path:
-    """Where lamina keeps files: the folder named by LAMINA_HOME, or `~/.lamina`."""
-    return Path(os.environ.get("LAMINA_HOME") or "~/.lamina").expanduser()
 
 
 def get_file(

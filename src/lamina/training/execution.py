@@ -1,33 +1,56 @@
-"""How steps are run. All executors run the same functions of `step`; they differ in when the work is planned."""
+"""How steps are run: as they are written, or compiled whole; which of the two, a measurement decides.
+
+All executors run the same functions of `step`. Training starts eagerly at once. When enough work lies ahead, the step
+is traced, compiled in a process beside, compared with the eager step on a real batch, timed against it, and taken if it
+is faster. Whatever fails on the way leaves things as they were, and the report says why.
+"""
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
-from lamina.training.step import TrainState, predict_step, test_step, train_step
+from lamina.training.adoption import Adoption, Adoptions
+from lamina.training.capture import STEPS, State
+from lamina.training.step import TrainState
+
+CALL_SECONDS = 0.02
+"""How long the steps of one call may take together, so that progress is shown and Ctrl-C is heard."""
+_MOST_STEPS = 1000
 
 
 class Executor(abc.ABC):
-    """Runs single steps on batches that lie on the device.
+    """Runs steps on batches that lie on the device.
 
     A step returns its results where it computes them itself, and None where they are the model's running results.
     """
 
     @abc.abstractmethod
+    def run(self, kind: str, batches: Sequence[Any]) -> Any:
+        """One step of a kind ("train", "test" or "predict") for each batch; what the last one returns."""
+
+    def steps_per_call(self, kind: str) -> int:
+        """How many steps to hand over together when nobody needs to hear of each."""
+        return 1
+
+    def expect(self, kind: str, steps: int | None) -> None:  # noqa: B027 - most executors plan nothing
+        """A run begins, of so many steps; None if nobody knows."""
+
     def train(self, data: Any) -> Mapping[str, Any] | None:
         """One update."""
+        return self.run("train", (data,))
 
-    @abc.abstractmethod
     def test(self, data: Any) -> Mapping[str, Any] | None:
         """One batch of evaluation."""
+        return self.run("test", (data,))
 
-    @abc.abstractmethod
     def predict(self, data: Any) -> Any:
         """The outputs for a batch."""
+        return self.run("predict", (data,))
 
 
 class EagerExecutor(Executor):
@@ -40,17 +63,13 @@ class EagerExecutor(Executor):
     def __init__(self, state: TrainState) -> None:
         self.state = state
 
-    def train(self, data: Any) -> None:
-        """One update."""
-        return train_step(self.state, data)
-
-    def test(self, data: Any) -> None:
-        """One batch of evaluation."""
-        return test_step(self.state, data)
-
-    def predict(self, data: Any) -> Any:
-        """The outputs for a batch."""
-        return predict_step(self.state, data)
+    def run(self, kind: str, batches: Sequence[Any]) -> Any:
+        """The steps, one after the other."""
+        step, state = STEPS[kind], self.state
+        returned = None
+        for data in batches:
+            returned = step(state, data)
+        return returned
 
 
 class MethodExecutor(Executor):
@@ -63,16 +82,62 @@ class MethodExecutor(Executor):
     def __init__(self, model: Any) -> None:
         self.model = model
 
-    def train(self, data: Any) -> Mapping[str, Any] | None:
-        """One update."""
-        return self.model.train_step(data)
+    def run(self, kind: str, batches: Sequence[Any]) -> Any:
+        """The steps, one after the other."""
+        step = getattr(self.model, f"{kind}_step")
+        returned = None
+        with torch.set_grad_enabled(kind == "train" and torch.is_grad_enabled()):
+            for data in batches:
+                returned = step(data)
+        return returned
 
-    def test(self, data: Any) -> Mapping[str, Any] | None:
-        """One batch of evaluation."""
-        with torch.no_grad():
-            return self.model.test_step(data)
 
-    def predict(self, data: Any) -> Any:
-        """The outputs for a batch."""
-        with torch.no_grad():
-            return self.model.predict_step(data)
+class AdaptiveExecutor(EagerExecutor):
+    """Runs the steps eagerly until compiled ones are there and faster.
+
+    Args:
+        state: what the steps read and change.
+        find_whole: gives the same with metrics and optimizer, as tensors.
+        adoptions: how far the search for a faster step has come, by kind; kept by the model from call to call.
+        forced: whether to compile at once, and use what comes out.
+    """
+
+    def __init__(
+        self, state: TrainState, find_whole: Callable[[], State], adoptions: Adoptions, forced: bool = False
+    ) -> None:
+        super().__init__(state)
+        self._find_whole = find_whole
+        self._adoptions = adoptions
+        self._forced = forced
+
+    def _adoption(self, kind: str) -> Adoption:
+        adoption = self._adoptions.get(kind)
+        if adoption is None:
+            adoption = self._adoptions[kind] = Adoption(kind, self._find_whole, self._forced)
+        return adoption
+
+    def expect(self, kind: str, steps: int | None) -> None:
+        """A run begins, of so many steps; None if nobody knows."""
+        self._adoption(kind).expect(steps)
+
+    def steps_per_call(self, kind: str) -> int:
+        """As many as fit into a small fraction of a second."""
+        seconds = self._adoption(kind).seconds_per_step
+        return 1 if not seconds else max(1, min(_MOST_STEPS, int(CALL_SECONDS / seconds)))
+
+    def run(self, kind: str, batches: Sequence[Any]) -> Any:
+        """The steps, compiled where that is possible and faster."""
+        adoption = self._adoption(kind)
+        compiled = adoption.choose(batches, self.state)
+        count = 0 if compiled is None else compiled.count(batches)
+        returned = None
+        start = time.perf_counter()
+        if compiled is not None and count:
+            returned = compiled.run(batches[:count])
+            now = time.perf_counter()
+            adoption.took(now - start, count, compiled=True)
+            start = now
+        if count < len(batches):
+            returned = super().run(kind, batches[count:])
+            adoption.took(time.perf_counter() - start, len(batches) - count, compiled=False)
+        return returned

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -57,13 +58,14 @@ def fit(
     """
     logs: dict[str, Any] = {}
     model.stop_training = False
+    executor.expect("train", None if feed.length is None else feed.length * len(epochs))
     callbacks.on_train_begin()
     try:
         for epoch in epochs:
             model.reset_metrics()
             callbacks.on_epoch_begin(epoch)
             model.train()
-            count, last = _run_steps(model, feed, executor.train, callbacks, "train")
+            count, last = _run_steps(model, feed, executor, callbacks, "train")
             model.eval()
             if count == 0:
                 break
@@ -96,9 +98,10 @@ def evaluate(model: Any, feed: Feed, executor: Executor, callbacks: CallbackList
     """
     model.eval()
     model.stop_evaluating = False
+    executor.expect("test", feed.length)
     callbacks.on_test_begin()
     model.reset_metrics()
-    _, last = _run_steps(model, feed, executor.test, callbacks, "test")
+    _, last = _run_steps(model, feed, executor, callbacks, "test")
     logs = to_numbers(_results(model, last))
     callbacks.on_test_end(logs)
     return logs
@@ -121,6 +124,7 @@ def predict(model: Any, feed: Feed, executor: Executor, callbacks: CallbackList)
     begin, end = callbacks.hooks("on_predict_batch_begin"), callbacks.hooks("on_predict_batch_end")
     columns: list[list[Any]] = []
     outputs: Any = None
+    executor.expect("predict", feed.length)
     callbacks.on_predict_begin()
     for count, data in enumerate(feed.epoch()):
         for hook in begin:
@@ -150,25 +154,27 @@ def _join(parts: list[Any]) -> Any:
     return convert_to_numpy(tensors[0] if len(tensors) == 1 else torch.cat(tensors))
 
 
-def _run_steps(model: Any, feed: Feed, step: Any, callbacks: CallbackList, kind: str) -> tuple[int, Any]:
-    """Run one epoch's steps; how many there were, and what the last one returned."""
+def _run_steps(model: Any, feed: Feed, executor: Executor, callbacks: CallbackList, kind: str) -> tuple[int, Any]:
+    """Run one epoch's steps; how many there were, and what the last one returned.
+
+    Where no callback wants to hear of every batch, the executor is given several at a time.
+    """
     begin, end = callbacks.hooks(f"on_{kind}_batch_begin"), callbacks.hooks(f"on_{kind}_batch_end")
     keep = callbacks.keep_logs(f"on_{kind}_batch_end")
+    heard = callbacks.hear_every_batch(kind) or not feed.is_ready
     every = model.steps_per_execution
     stop = "stop_training" if kind == "train" else "stop_evaluating"
     count, last = 0, None
-    for data in feed.epoch():
-        if begin and count % every == 0:
-            for hook in begin:
-                hook(count, logs={})
-        last = step(data)
-        count += 1
-        if end and count % every == 0:
+    batches = feed.epoch()
+    while some := list(itertools.islice(batches, every if heard else max(every, executor.steps_per_call(kind)))):
+        for hook in begin:
+            hook(count, logs={})
+        last = executor.run(kind, some)
+        count += len(some)
+        if end:
             _tell(model, end, count - 1, last, keep)
         if getattr(model, stop):
             break
-    if end and count % every:
-        _tell(model, end, count - 1, last, keep)
     return count, last
 
 

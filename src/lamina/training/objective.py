@@ -16,6 +16,7 @@ from lamina.core.serialization import deserialize_keras_object
 from lamina.data.source import unpack_x_y_sample_weight
 from lamina.layers.base import Layer
 from lamina.metrics import Metric
+from lamina.training.adoption import Adoptions
 from lamina.training.compile import Compiled
 from lamina.training.losses import track
 from lamina.training.step import Penalties, no_loss
@@ -34,6 +35,7 @@ class Objective(_Base):
     _compiled: Compiled | None = None
     _run_eagerly: bool = False
     _jit_compile: bool = False
+    _adoptions: Adoptions | None = None
     stop_training: bool = False
 
     # Compilation.
@@ -60,9 +62,11 @@ class Objective(_Base):
             metrics: names, functions or metric objects in a list; for several outputs a list or dict of these.
                 "accuracy" becomes the kind of accuracy that the shapes call for.
             weighted_metrics: metrics that see the sample weights, likewise.
-            run_eagerly: kept for Keras.
+            run_eagerly: whether every step runs as it is written, whatever `jit_compile` says.
             steps_per_execution: batch hooks of callbacks are called once in so many steps.
-            jit_compile: kept for Keras; steps run eagerly.
+            jit_compile: "auto" compiles steps in the background where enough work lies ahead, and uses the compiled
+                step if it is faster; True compiles before the first step and says so if that cannot be; False never
+                compiles. `execution_report` tells what came out.
             auto_scale_loss: whether the loss is scaled when the model computes in float16.
 
         Raises:
@@ -89,11 +93,11 @@ class Objective(_Base):
         }
         names = getattr(self, "output_names", None)
         policy = getattr(getattr(self, "dtype_policy", None), "name", "")
-        # Training runs eagerly, so "auto" means no compilation; True is kept as the user's wish.
         self.__dict__.update(
             _compiled=Compiled(given, names, policy == "mixed_float16"),
             _run_eagerly=bool(run_eagerly),
             _jit_compile=jit_compile is True and not run_eagerly,
+            _adoptions=Adoptions(),
         )
         self.stop_training = False
         for function in ("train_function", "test_function", "predict_function"):
@@ -134,12 +138,12 @@ class Objective(_Base):
 
     @property
     def jit_compile(self) -> bool:
-        """Whether compilation was asked for."""
+        """Whether compilation was asked for, and not left to a measurement."""
         return self._jit_compile
 
     @jit_compile.setter
     def jit_compile(self, value: bool) -> None:
-        self.__dict__["_jit_compile"] = bool(value)
+        self.__dict__.update(_jit_compile=bool(value), _adoptions=Adoptions())
 
     def get_compile_config(self) -> dict[str, Any]:
         """The arguments of compile() as values that fit into JSON; empty if it was not called."""

@@ -16,8 +16,12 @@ from lamina.data.feed import Feed
 from lamina.data.source import unpack_x_y_sample_weight
 from lamina.graph.tensor import KerasTensor
 from lamina.layers.base import Layer
+from lamina.training.adoption import Adoptions
+from lamina.training.capture import State
 from lamina.training.checks import check_inputs, check_targets, check_values, warn_of_nan
 from lamina.training.compile import Compiled
+from lamina.training.execution import AdaptiveExecutor, EagerExecutor, Executor, MethodExecutor
+from lamina.training.metrics import CompiledMetrics
 from lamina.training.step import Penalties, TrainState
 
 Tensor = torch.Tensor
@@ -140,6 +144,41 @@ def build_optimizer(model: Any) -> None:
         warnings.warn("The model has no weights to train.", stacklevel=4)
     elif not optimizer.built:
         optimizer.build(variables)
+
+
+def executor_of(model: Any) -> Executor:
+    """What runs the steps of a model."""
+    if model._has_own_steps():
+        return MethodExecutor(model)
+    state = state_of(model)
+    if reason_for_eager(model) is not None:
+        return EagerExecutor(state)
+    forced = model._compiled is not None and model._jit_compile
+    adoptions = model.__dict__.setdefault("_adoptions", Adoptions())
+    return AdaptiveExecutor(state, lambda: whole_state(model, state_of(model)), adoptions, forced)
+
+
+def reason_for_eager(model: Any) -> str | None:
+    """Why the steps of a model are not compiled, whatever they are; None if they may be."""
+    compiled: Compiled | None = model._compiled
+    if model._has_own_steps():
+        return "the model has steps of its own, which run as they are written"
+    if model._run_eagerly:
+        return "run_eagerly=True"
+    if compiled is not None and compiled.given["jit_compile"] is False and not model._jit_compile:
+        return "jit_compile=False"
+    if torch.are_deterministic_algorithms_enabled() and not model._jit_compile:
+        return "deterministic results were asked for, and the moment of changing over depends on time"
+    return None
+
+
+def whole_state(model: Any, state: TrainState) -> State:
+    """All tensors that the steps of a model read or change."""
+    compiled: Compiled | None = model._compiled
+    metrics: list[Any] = []
+    for metric in model.metrics if compiled is not None else ():
+        metrics += metric.metrics if isinstance(metric, CompiledMetrics) else [metric]
+    return State(state, metrics, None if compiled is None else compiled.optimizer)
 
 
 def state_of(model: Any) -> TrainState:

@@ -17,10 +17,18 @@ from lamina.data.feed import Feed
 from lamina.data.selection import source_of
 from lamina.data.source import add_class_weight, pack_x_y_sample_weight, to_device, unpack_x_y_sample_weight
 from lamina.training import loop
-from lamina.training.execution import EagerExecutor, Executor, MethodExecutor
+from lamina.training.execution import Executor
 from lamina.training.metrics import CompiledMetrics
 from lamina.training.objective import Objective
-from lamina.training.prepare import build_optimizer, device_of, prepare, prepare_batch, state_of
+from lamina.training.prepare import (
+    build_optimizer,
+    device_of,
+    executor_of,
+    prepare,
+    prepare_batch,
+    reason_for_eager,
+)
+from lamina.training.report import ExecutionReport, StepReport
 
 _OVERRIDABLE = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
 
@@ -286,7 +294,25 @@ class Trainer(Objective):
         )
 
     def _executor(self) -> Executor:
-        return MethodExecutor(self) if self._has_own_steps() else EagerExecutor(state_of(self))
+        return executor_of(self)
+
+    def execution_report(self) -> ExecutionReport:
+        """How the steps of this model are run, why, and what was measured; printed, it is a table.
+
+        Example:
+            >>> from lamina import layers
+            >>> from lamina.models import Sequential
+            >>> model = Sequential([layers.Dense(1)])
+            >>> model.compile("sgd", loss="mse", run_eagerly=True)
+            >>> print(model.execution_report())
+            step  | runs  | eager | compiled | why
+            train | eager | -     | -        | run_eagerly=True
+        """
+        reason = reason_for_eager(self)
+        steps = {kind: adoption.report for kind, adoption in (self._adoptions or {}).items()}
+        if reason is not None or not steps:
+            steps = {"train": StepReport("train", why=reason or "no step was run yet")}
+        return ExecutionReport(steps)
 
     def make_train_function(self, force: bool = False) -> Any:
         """The function that runs one training step on a batch, also kept as `train_function`."""

@@ -1,0 +1,316 @@
+"""The way of one kind of step from eager to compiled: when to begin, whether it is right, whether it pays."""
+
+from __future__ import annotations
+
+import operator
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lamina.core import tree
+from lamina.training.capture import STEPS, Capture, State, capture
+from lamina.training.code_store import Compilation
+from lamina.training.compiler import NotCapturable, Program, unavailable
+from lamina.training.report import StepReport
+from lamina.training.step import TrainState
+
+Tensor = torch.Tensor
+
+_WORTH_SECONDS = 3.0
+"""Work ahead, or behind, from which on compiling pays."""
+_TRACING_SECONDS = 0.015
+"""What tracing takes for each layer, roughly."""
+_ROUNDS = 3
+_GAIN = 0.97
+_TOLERANCE, _TOLERANCE_NARROW = 0.02, 0.2
+_RANDOM = ("bernoulli", "dropout", "rand", "normal", "uniform", "multinomial", "exponential")
+
+
+@dataclass
+class Compiled:
+    """A compiled step, bound to the state of a model.
+
+    Args:
+        program: the code.
+        outputs: what the step returns, tensors replaced by their place in the results; None for nothing.
+        signature: what its batches look like.
+    """
+
+    program: Program
+    outputs: Any
+    signature: list[Any]
+
+    def count(self, batches: Sequence[Any]) -> int:
+        """How many of the first batches it was compiled for."""
+        for index, batch in enumerate(batches):
+            if signature(batch) != self.signature:
+                return index
+        return len(batches)
+
+    def run(self, batches: Sequence[Any]) -> Any:
+        """One step for each batch; what the last one returns."""
+        plain = type(batches[0]) is tuple and all(type(leaf) is Tensor for leaf in batches[0])
+        leaves = batches if plain else [[leaf for leaf in tree.flatten(batch) if leaf is not None] for batch in batches]
+        if self.outputs is None:
+            return self.program.steps(leaves)
+        results: list[Tensor] = []
+        for batch in leaves:
+            results = self.program.results(batch)
+        return tree.map_structure(lambda place: None if place is None else results[place], self.outputs)
+
+
+def signature(batch: Any) -> list[Any]:
+    """What compiled code relies on: shapes, strides and dtypes."""
+    if type(batch) is tuple and len(batch) == 2 and type(batch[0]) is Tensor and type(batch[1]) is Tensor:
+        x, y = batch
+        return [x.shape, x.stride(), x.dtype, y.shape, y.stride(), y.dtype]
+    found: list[Any] = []
+    for leaf in tree.flatten(batch):
+        found += [leaf.shape, leaf.stride(), leaf.dtype] if isinstance(leaf, Tensor) else [None]
+    return found
+
+
+class Adoptions(dict[str, "Adoption"]):
+    """The adoptions of a model by kind of step; a copy of the model begins without any."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Adoptions:
+        return Adoptions()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Adoptions, ()
+
+
+class Adoption:
+    """One kind of step of one model, on its way.
+
+    Args:
+        kind: "train", "test" or "predict".
+        find_state: gives all tensors that the step reads or changes, as they are now.
+        forced: whether to compile at the first step, wait for it, and use it without timing it.
+    """
+
+    def __init__(self, kind: str, find_state: Callable[[], State], forced: bool = False) -> None:
+        self.kind = kind
+        self.forced = forced
+        self.report = StepReport(kind)
+        self._find_state = find_state
+        self._ahead = 0.0
+        self._spent = 0.0
+        self._restart()
+
+    def _restart(self) -> None:
+        self._phase = "waiting"
+        self._state: State | None = None
+        self._settings: Any = None
+        self._capture: Capture | None = None
+        self._compilation: Compilation | None = None
+        self._compiled: Compiled | None = None
+        self._signature: list[Any] = []
+        self._times: dict[bool, list[float]] = {False: [], True: []}
+
+    # What the executor tells.
+
+    def expect(self, steps: int | None) -> None:
+        """A run begins, of so many steps; None if nobody knows. A model that has changed begins anew."""
+        self._ahead = steps or 0
+        if self._state is None:
+            return
+        known, self._state = self._state, self._find_state()
+        if self._state.settings() != self._settings:
+            self._restart()
+            self.report = StepReport(self.kind, why="the model has changed")
+        elif self._compiled is not None and not _same(known.tensors, self._state.tensors):
+            self._compiled = self._bound(self._state.tensors)
+
+    def took(self, seconds: float, steps: int, compiled: bool) -> None:
+        """How long some steps took that were run."""
+        report, each = self.report, seconds / steps
+        is_first = report.steps == 0  # which prepares things
+        report.steps += steps
+        self._ahead -= steps
+        if self.kind != "predict":
+            self._spent += seconds
+        if compiled:
+            report.compiled_steps += steps
+            report.compiled_ms = _least(report.compiled_ms, each)
+        elif not is_first:
+            report.eager_ms = _least(report.eager_ms, each)
+        if self._phase == "trial":
+            self._times[compiled].append(each)
+
+    @property
+    def seconds_per_step(self) -> float | None:
+        """The best time of a step as it is run now."""
+        report = self.report
+        best = report.eager_ms if report.runs == "eager" else report.compiled_ms
+        return None if best is None else best / 1e3
+
+    # The way.
+
+    def choose(self, batches: Sequence[Any], step_state: TrainState) -> Compiled | None:
+        """The compiled step if the first of these batches shall be run with it, or None."""
+        if self._phase in ("waiting", "compiling"):
+            try:
+                self._advance(batches[0], step_state)
+            except NotCapturable as error:
+                self._settle(error.what)
+            except (RuntimeError, OSError, MemoryError) as error:
+                self._settle(_in_short(error))
+        if self._phase == "adopted":
+            return self._compiled
+        return self._in_turn() if self._phase == "trial" else None
+
+    def _advance(self, batch: Any, step_state: TrainState) -> None:
+        if self._phase == "waiting" and (self.forced or self._is_worth_it()):
+            self._begin(batch)
+        if self._phase == "compiling":
+            self._continue(batch, step_state)
+
+    def _is_worth_it(self) -> bool:
+        eager = self.report.eager_ms
+        if eager is None:
+            self.report.why = "it has just begun"
+            return False
+        work = max(self._ahead * eager / 1e3, self._spent)
+        if work < _WORTH_SECONDS:
+            self.report.why = "there is not enough work ahead for compiling to pay"
+            return False
+        state = self._find_state()
+        if work < 10 * _TRACING_SECONDS * len(state.modules):
+            self.report.why = "there is not enough work ahead for compiling a model of this size to pay"
+            return False
+        return True
+
+    def _begin(self, batch: Any) -> None:
+        """Trace the step, and have it compiled."""
+        reason = unavailable()
+        if reason is not None:
+            raise NotCapturable(reason)
+        start = time.perf_counter()
+        self._state = self._find_state()
+        self._settings = self._state.settings()
+        self._capture = capture(self._state, self.kind, batch)
+        self.report.tracing_seconds = time.perf_counter() - start
+        self._signature = signature(batch)
+        self._compilation = Compilation(self._capture.graph)
+        self.report.from_disk = self._compilation.was_kept
+        self.report.why = "compiled code is being made"
+        self._phase = "compiling"
+
+    def _continue(self, batch: Any, step_state: TrainState) -> None:
+        """If the code is there, and right: try it."""
+        assert self._compilation is not None and self._state is not None
+        if not self._compilation.done(wait=self.forced) or signature(batch) != self._signature:
+            return
+        self.report.compiling_seconds = self._compilation.seconds
+        if self._compilation.error is not None:
+            raise NotCapturable(f"compiling failed: {self._compilation.error}")
+        self._compare(self._state.tensors, batch, step_state)
+        self._compiled = self._bound(self._state.tensors)
+        self._phase = "trial"
+        if self.forced:
+            self._adopt("jit_compile=True")
+
+    def _bound(self, tensors: Sequence[Tensor]) -> Compiled:
+        """The code, reading and changing these tensors."""
+        assert self._compilation is not None and self._capture is not None
+        program = Program(self._compilation.folder, tensors, self._capture.graph.constants)
+        return Compiled(program, self._capture.outputs, self._signature)
+
+    def _compare(self, tensors: Sequence[Tensor], batch: Any, step_state: TrainState) -> None:
+        """One compiled step on copies of the state, one eager step on the state itself: both must change it alike.
+
+        Afterwards the state is as it was.
+        """
+        before = [_copy(tensor) for tensor in tensors]
+        copies = [_copy(tensor) for tensor in tensors]
+        numbers = torch.random.get_rng_state()
+        try:
+            made = tree.flatten(self._bound(copies).run([batch]))
+            expected = tree.flatten(STEPS[self.kind](step_state, batch))
+            triples = list(zip(before, copies, tensors, strict=True))
+            for one, other in zip(made, expected, strict=True):
+                if isinstance(other, Tensor):
+                    triples.append((torch.zeros_like(other), one, other))
+            self.report.difference = self._largest_difference(triples)
+        finally:
+            torch.random.set_rng_state(numbers)
+            with torch.no_grad():
+                for tensor, saved in zip(tensors, before, strict=True):
+                    tensor.copy_(saved)
+
+    @torch.no_grad()
+    def _largest_difference(self, triples: Sequence[tuple[Tensor, Tensor, Tensor]]) -> float:
+        """Between two outcomes, relative to the change that was expected.
+
+        Raises:
+            NotCapturable: they differ by more than rounding explains.
+        """
+        assert self._capture is not None
+        text = self._capture.graph.text
+        random, narrow = any(name in text for name in _RANDOM), "float16" in text
+        largest = 0.0
+        for before, made, expected in triples:
+            change, gap = _distance(before, expected), _distance(made, expected)
+            noise = 1e-6 * (1.0 + float(expected.double().norm()))
+            if random:
+                is_right = 0.1 * change - noise <= _distance(before, made) <= 10 * change + noise
+            else:
+                is_right = gap <= (_TOLERANCE_NARROW if narrow else _TOLERANCE) * change + noise
+                largest = max(largest, gap / (change + noise))
+            if not is_right:
+                raise NotCapturable(
+                    f"compiled and eager step differ: by {gap:.2g}, where the eager one moves {change:.2g}"
+                )
+        return largest
+
+    def _in_turn(self) -> Compiled | None:
+        """Eager and compiled steps by turns, until there are enough of both; then the faster."""
+        eager, compiled = self._times[False], self._times[True]
+        if len(compiled) <= _ROUNDS or len(eager) < _ROUNDS:
+            return self._compiled if len(compiled) <= len(eager) else None
+        fast, slow = min(compiled[1:]), min(eager)
+        self.report.compiled_ms, self.report.eager_ms = fast * 1e3, slow * 1e3
+        if fast < _GAIN * slow:
+            self._adopt(f"{slow / fast:.2f} times as fast as the eager step")
+            return self._compiled
+        self._settle("the compiled step is not faster")
+        return None
+
+    def _adopt(self, why: str) -> None:
+        self._phase = "adopted"
+        self.report.runs, self.report.why = "compiled", why
+
+    def _settle(self, why: str) -> None:
+        self._restart()
+        self._phase = "settled"
+        self.report.runs, self.report.why = "eager", why
+        if self.forced:
+            warnings.warn(f"jit_compile=True, but {self.kind} steps run eagerly: {why}.", stacklevel=2)
+
+
+def _least(best: float | None, seconds: float) -> float:
+    return seconds * 1e3 if best is None else min(best, seconds * 1e3)
+
+
+def _same(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    return len(some) == len(others) and all(map(operator.is_, some, others))
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    """A plain tensor of the same values and strides."""
+    copy = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
+    return copy.copy_(tensor.detach())
+
+
+def _distance(one: Tensor, other: Tensor) -> float:
+    return float((one.double() - other.double()).norm())
+
+
+def _in_short(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

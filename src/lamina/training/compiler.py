@@ -1,0 +1,355 @@
+"""Steps traced to graphs, and graphs compiled to machine code: all that touches torch's private interfaces.
+
+Everything else sees three things: `trace` makes a `Graph` of a function of tensors, `compile_to` (run in a process of its
+own, see `worker`) turns its description into a folder with a shared library, and `Program` runs what is in the folder.
+The interfaces used are those of the versions in `TESTED`; with another version nothing is compiled.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import math
+import operator
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lamina.core.errors import LaminaError
+
+Tensor = torch.Tensor
+
+TESTED = ("2.13",)
+"""The versions of torch whose private interfaces this file was written for."""
+
+_DRIVER = Path(__file__).with_name("driver.c")
+_FORMAT = 1
+
+
+class NotCapturable(LaminaError, RuntimeError):
+    """A step cannot be traced, compiled or loaded; the message says why."""
+
+
+def unavailable() -> str | None:
+    """Why nothing can be compiled here, or None if it can be."""
+    version = ".".join(torch.__version__.split(".")[:2])
+    if version not in TESTED:
+        return f"torch {version} is not one of the versions this was tested on ({', '.join(TESTED)})"
+    if sys.platform != "linux":
+        return f"steps are compiled on Linux only, and this is {sys.platform}"
+    if compiler_of_machine() is None:
+        return "there is no C++ compiler on this machine (g++ or clang++, or the one named by $CXX)"
+    return None
+
+
+def compiler_of_machine() -> str | None:
+    """The C++ compiler, by name; None if there is none."""
+    import shutil
+
+    names = [os.environ.get("CXX"), "g++", "clang++"]
+    return next((name for name in names if name and shutil.which(name)), None)
+
+
+# Tracing.
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A function of tensors as a list of torch operations.
+
+    Args:
+        text: the description, JSON: inputs, operations, results, number of threads.
+        constants: tensors the function uses without having been given them; they are further inputs, at the end.
+    """
+
+    text: str
+    constants: tuple[Tensor, ...]
+
+    @property
+    def key(self) -> str:
+        """The name under which compiled code is kept: it changes with the graph, torch, lamina's rules and the CPU."""
+        parts = (self.text, torch.__version__, str(_FORMAT), _cpu(), sys.version.split()[0])
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+def _cpu() -> str:
+    """What code may rely on: the processor's instruction sets."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return f"{platform.machine()} {flags}"
+
+
+def trace(function: Callable[..., Any], inputs: Sequence[Tensor]) -> Graph:
+    """The torch operations that a function runs, without running them on data.
+
+    Args:
+        function: takes a list of tensors, which it may change in place, and returns a list of tensors.
+        inputs: tensors like those it will be given. They are looked at, not used.
+
+    Raises:
+        NotCapturable: the function reads values, draws from a generator, or does what a graph cannot hold.
+    """
+    from torch._guards import detect_fake_mode
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with mode:
+        fakes = [
+            torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=x.device).requires_grad_(x.requires_grad)
+            for x in inputs
+        ]
+    assert detect_fake_mode(fakes) is mode
+    module = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(fakes)
+    module.graph.eliminate_dead_code()
+    return _encode(module, len(fakes))
+
+
+def _encode(module: Any, inputs: int) -> Graph:
+    """A graph of torch.fx as a description."""
+    numbers: dict[Any, int] = {}
+    specs, nodes, constants = [], [], []
+    results: Any = []
+    for node in module.graph.nodes:
+        if node.op == "placeholder":
+            numbers[node] = len(numbers)
+            specs.append(_spec(node.meta["val"]))
+    for node in module.graph.nodes:
+        if node.op == "get_attr":
+            value = operator.attrgetter(node.target)(module)
+            numbers[node] = inputs + len(constants)
+            constants.append(value.detach())
+    specs += [_spec(value) for value in constants]
+    for node in module.graph.nodes:
+        if node.op == "call_function":
+            arguments = _encode_value((list(node.args), dict(node.kwargs)), numbers)
+            numbers[node] = len(specs) + len(nodes)
+            nodes.append([_name_of(node.target), arguments])
+        elif node.op == "output":
+            results = [_encode_value(result, numbers) for result in node.args[0]]
+        elif node.op not in ("placeholder", "get_attr"):
+            raise NotCapturable(f"a graph cannot hold {node.op} {node.target}")
+    text = json.dumps(
+        {"inputs": specs, "nodes": nodes, "results": results, "threads": torch.get_num_threads()},
+        separators=(",", ":"),
+    )
+    return Graph(text, tuple(constants))
+
+
+def _spec(tensor: Tensor) -> list[Any]:
+    return [list(tensor.shape), list(tensor.stride()), str(tensor.dtype), str(tensor.device)]
+
+
+def _name_of(target: Any) -> str:
+    if isinstance(target, torch._ops.OpOverload):
+        return str(target)
+    if target is operator.getitem:
+        return "getitem"
+    raise NotCapturable(f"the operation {getattr(target, '__name__', target)} cannot be compiled")
+
+
+_TAGS: dict[type, str] = {
+    torch.dtype: "dtype",
+    torch.device: "device",
+    torch.layout: "layout",
+    torch.memory_format: "memory_format",
+}
+
+
+def _encode_value(value: Any, numbers: dict[Any, int]) -> Any:
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {"float": str(value)}
+    if isinstance(value, (list, tuple)):
+        return [_encode_value(part, numbers) for part in value]
+    if isinstance(value, dict):
+        return {"dict": {key: _encode_value(part, numbers) for key, part in value.items()}}
+    if isinstance(value, torch.fx.Node):
+        return {"node": numbers[value]}
+    for kind, tag in _TAGS.items():
+        if isinstance(value, kind):
+            return {tag: str(value)}
+    raise NotCapturable(f"a graph cannot hold the value {value!r}")
+
+
+# Compiling. What follows, up to `Program`, runs in the worker.
+
+
+def _decode_value(value: Any, values: Sequence[Any]) -> Any:
+    if isinstance(value, list):
+        return [_decode_value(part, values) for part in value]
+    if not isinstance(value, dict):
+        return value
+    ((tag, content),) = value.items()
+    if tag == "node":
+        return values[content]
+    if tag == "dict":
+        return {key: _decode_value(part, values) for key, part in content.items()}
+    if tag == "float":
+        return float(content)
+    if tag == "device":
+        return torch.device(content)
+    return getattr(torch, content.removeprefix("torch."))
+
+
+def _operation(name: str) -> Any:
+    if name == "getitem":
+        return operator.getitem
+    namespace, op, overload = name.split(".")
+    return getattr(getattr(getattr(torch.ops, namespace), op), overload)
+
+
+def _rebuilt(description: dict[str, Any]) -> Callable[..., tuple[Any, ...]]:
+    """The function that a description describes."""
+    nodes = [(_operation(name), arguments) for name, arguments in description["nodes"]]
+
+    def function(*inputs: Tensor) -> tuple[Any, ...]:
+        values: list[Any] = list(inputs)
+        for operation, arguments in nodes:
+            args, kwargs = _decode_value(arguments, values)
+            values.append(operation(*args, **kwargs))
+        return tuple(_decode_value(result, values) for result in description["results"])
+
+    return function
+
+
+def compile_to(folder: Path, text: str) -> None:
+    """Compile a described graph; the folder then holds `code.json` and the libraries that it names.
+
+    Args:
+        folder: an empty folder.
+        text: what `Graph.text` holds.
+    """
+    import torch._inductor.compile_fx as inductor
+    from torch._inductor import config, decomposition
+    from torch._inductor.virtualized import V
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.func import functionalize
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    description = json.loads(text)
+    with FakeTensorMode():
+        fakes = [
+            torch.empty_strided(shape, stride, dtype=getattr(torch, dtype.removeprefix("torch.")), device=device)
+            for shape, stride, dtype, device in description["inputs"]
+        ]
+    table = decomposition.select_decomp_table()
+    pure = functionalize(_rebuilt(description), remove="mutations")
+    module = make_fx(pure, decomposition_table=table, tracing_mode="fake")(*fakes)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    placeholders = [node.meta["val"] for node in module.graph.nodes if node.op == "placeholder"]
+    options = {
+        "cpp_wrapper": True,
+        "aot_inductor.output_path": str(folder) + os.sep,
+        "force_disable_caches": True,
+        "cpp.threads": description["threads"],
+        "cpp.min_chunk_size": 4096,
+    }
+    with config.patch(options), V.set_aot_compilation(True):
+        compiled = inductor.compile_fx_inner(module, placeholders, cpp_wrapper=True, aot_mode=True)
+    library = Path(compiled.filename)
+    kernels = library.with_suffix(".json")
+    outside = kernels.exists() and json.loads(kernels.read_text() or "{}").get("nodes")
+    driver = None if outside else _build_driver(folder)
+    contents = {"library": library.name, "driver": driver, "results": len(description["results"])}
+    (folder / "code.json").write_text(json.dumps(contents))
+
+
+def _build_driver(folder: Path) -> str:
+    """Compile the loop over steps."""
+    libraries = Path(torch.__file__).parent / "lib"
+    target = folder / "driver.so"
+    command = [compiler_of_machine() or "g++", "-x", "c++", "-O2", "-shared", "-fPIC", str(_DRIVER), "-o", str(target)]
+    subprocess.run([*command, f"-L{libraries}", "-ltorch_cpu", f"-Wl,-rpath,{libraries}"], check=True)
+    return target.name
+
+
+# Running.
+
+
+class Program:
+    """Compiled code, bound to the tensors it reads and changes in place.
+
+    Args:
+        folder: what `compile_to` has filled.
+        state: the tensors before those of a batch, in the order of the graph's inputs.
+        constants: those after them.
+    """
+
+    def __init__(self, folder: Path, state: Sequence[Tensor], constants: Sequence[Tensor]) -> None:
+        contents = json.loads((folder / "code.json").read_text())
+        library = str(folder / contents["library"])
+        self._state, self._constants = list(state), list(constants)
+        self._runner: Any = None
+        self._loop: _Loop | None = None
+        if contents["driver"] is None or contents["results"]:
+            self._runner = torch._C._aoti.AOTIModelContainerRunnerCpu(library, 1)
+        else:
+            self._loop = _Loop(str(folder / contents["driver"]), library, self._state, self._constants)
+
+    def results(self, batch: Sequence[Tensor]) -> list[Tensor]:
+        """One step on a batch; what the function returns."""
+        return self._runner.run([*self._state, *batch, *self._constants])
+
+    def steps(self, batches: Sequence[Sequence[Tensor]]) -> None:
+        """One step after the other, one for each batch, for a function that returns nothing."""
+        if self._loop is not None:
+            self._loop(batches)
+            return
+        for batch in batches:
+            self._runner.run([*self._state, *batch, *self._constants])
+
+
+class _Loop:
+    """The loop over steps in C, around the library's own entry point: nothing of Python between two steps."""
+
+    def __init__(self, driver: str, library: str, state: Sequence[Tensor], constants: Sequence[Tensor]) -> None:
+        self._driver, self._library = ctypes.CDLL(driver), ctypes.CDLL(library)
+        self._pointer = ctypes.pythonapi.PyCapsule_GetPointer
+        self._pointer.restype, self._pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+        self._container = ctypes.c_void_p()
+        create = self._library.AOTInductorModelContainerCreateWithDevice
+        if create(ctypes.byref(self._container), ctypes.c_size_t(1), b"cpu", None):
+            raise NotCapturable("the compiled code could not be loaded")
+        self._run = ctypes.cast(self._library.AOTInductorModelContainerRunSingleThreaded, ctypes.c_void_p)
+        self._before, self._after = self._handles(state), self._handles(constants)
+
+    def _handles(self, tensors: Sequence[Tensor]) -> Any:
+        """torch's own handles, each to be freed, or taken by a step."""
+        capsules = torch._C._aoti.unsafe_alloc_void_ptrs_from_tensors(tensors)
+        return (ctypes.c_void_p * len(capsules))(*[self._pointer(capsule, None) for capsule in capsules])
+
+    def __call__(self, batches: Sequence[Sequence[Tensor]]) -> None:
+        leaves = self._handles([leaf for batch in batches for leaf in batch])
+        failed = self._driver.lamina_steps(
+            self._run,
+            self._container,
+            self._before,
+            ctypes.c_int64(len(self._before)),
+            leaves,
+            ctypes.c_int64(len(batches)),
+            ctypes.c_int64(len(batches[0])),
+            self._after,
+            ctypes.c_int64(len(self._after)),
+        )
+        if failed:
+            raise NotCapturable(f"step {failed - 1} of {len(batches)} failed in compiled code")
+
+    def __del__(self) -> None:
+        if getattr(self, "_after", None) is not None:
+            for handles in (self._before, self._after):
+                self._driver.lamina_free(handles, ctypes.c_int64(len(handles)))
+            self._library.AOTInductorModelContainerDelete(self._container)
