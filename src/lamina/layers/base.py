@@ -220,6 +220,10 @@ class Layer(Captured, WeightOwner):
         return self._call_in_general(*args, **kwargs)
 
     def _call_in_general(self, *args: Any, **kwargs: Any) -> Any:
+        if self._fast is not None and len(args) == 1 and not kwargs and type(args[0]) is np.ndarray:
+            x = convert_to_tensor(args[0], device=self._device())
+            if x.dtype is self._fast[0] and x.ndim == self._fast[1]:
+                return self.forward(x)
         training = self._explicit_training(args, kwargs)
         if any_symbolic(args) or (kwargs and any_symbolic(kwargs)):
             return self._call_symbolically(args, kwargs)

@@ -26,8 +26,8 @@ _TRACING_SECONDS = 0.015
 """What tracing takes for each layer, roughly."""
 _ROUNDS = 3
 _GAIN = 0.97
-_TOLERANCE, _TOLERANCE_NARROW = 0.02, 0.2
-_RANDOM = ("bernoulli", "dropout", "rand", "normal", "uniform", "multinomial", "exponential")
+_TOLERANCE, _TOLERANCE_LOOSE = 0.02, 0.3
+_RANDOM = ("bernoulli", "dropout", "aten.rand", "normal", "uniform", "multinomial", "exponential")
 
 
 @dataclass
@@ -90,7 +90,7 @@ class Adoption:
     Args:
         kind: "train", "test" or "predict".
         find_state: gives all tensors that the step reads or changes, as they are now.
-        forced: whether to compile at the first step, wait for it, and use it without timing it.
+        forced: whether to compile after the first step, wait for it, and use it without timing it.
     """
 
     def __init__(self, kind: str, find_state: Callable[[], State], forced: bool = False) -> None:
@@ -165,7 +165,7 @@ class Adoption:
         return self._in_turn() if self._phase == "trial" else None
 
     def _advance(self, batch: Any, step_state: TrainState) -> None:
-        if self._phase == "waiting" and (self.forced or self._is_worth_it()):
+        if self._phase == "waiting" and self.report.steps and (self.forced or self._is_worth_it()):
             self._begin(batch)
         if self._phase == "compiling":
             self._continue(batch, step_state)
@@ -247,25 +247,24 @@ class Adoption:
     def _largest_difference(self, triples: Sequence[tuple[Tensor, Tensor, Tensor]]) -> float:
         """Between two outcomes, relative to the change that was expected.
 
+        Weights may differ more than the rest: where a gradient is all rounding error, Adam makes a whole step of it.
+
         Raises:
             NotCapturable: they differ by more than rounding explains.
         """
-        assert self._capture is not None
+        assert self._capture is not None and self._state is not None
         text = self._capture.graph.text
         random, narrow = any(name in text for name in _RANDOM), "float16" in text
+        weights = {id(weight) for weight in self._state.step_state.variables}
         largest = 0.0
         for before, made, expected in triples:
             change, gap = _distance(before, expected), _distance(made, expected)
             noise = 1e-6 * (1.0 + float(expected.double().norm()))
-            if random:
-                is_right = 0.1 * change - noise <= _distance(before, made) <= 10 * change + noise
-            else:
-                is_right = gap <= (_TOLERANCE_NARROW if narrow else _TOLERANCE) * change + noise
+            allowed = _TOLERANCE_LOOSE if narrow or id(expected) in weights else _TOLERANCE
+            if gap <= allowed * change + noise:
                 largest = max(largest, gap / (change + noise))
-            if not is_right:
-                raise NotCapturable(
-                    f"compiled and eager step differ: by {gap:.2g}, where the eager one moves {change:.2g}"
-                )
+            elif not (random and 0.1 * change - noise <= _distance(before, made) <= 10 * change + noise):
+                raise NotCapturable(f"the compiled step is off by {gap:.2g}, where the eager one moves {change:.2g}")
         return largest
 
     def _in_turn(self) -> Compiled | None:

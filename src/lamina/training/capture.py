@@ -1,4 +1,4 @@
-"""A step of a model as a function of its whole state, ready to be traced: what it reads and changes, and what forbids it.
+"""A step of a model as a function of its whole state, ready to be traced.
 
 While a step is traced, tensors without data stand where the model's, the optimizer's and the metrics' own tensors are;
 afterwards every object is as it was.
@@ -32,7 +32,8 @@ STEPS: dict[str, Callable[[TrainState, Any], Any]] = {
 }
 
 _PLAIN = (bool, int, float, str, type(None))
-_PASSING = frozenset({"training", "built", "_fast", "_takes_training", "_building", "_losses_of", "stop_training"})
+_STOPS = ("stop_training", "stop_evaluating", "stop_predicting")
+_PASSING = frozenset({"training", "built", "_fast", "_takes_training", "_building", "_losses_of", *_STOPS})
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -133,7 +134,7 @@ class State:
                 for module in self.modules:
                     _substitute(module, new)
                 for generator in self.seeds:
-                    generator.state = new[id(generator.state)]
+                    generator.state = new[id(generator.state)]  # type: ignore[assignment]
                 yield dataclasses.replace(self.step_state, variables=variables)
             finally:
                 for generator, state in zip(self.seeds, states, strict=True):

@@ -1,8 +1,8 @@
 """Steps traced to graphs, and graphs compiled to machine code: all that touches torch's private interfaces.
 
-Everything else sees three things: `trace` makes a `Graph` of a function of tensors, `compile_to` (run in a process of its
-own, see `worker`) turns its description into a folder with a shared library, and `Program` runs what is in the folder.
-The interfaces used are those of the versions in `TESTED`; with another version nothing is compiled.
+Everything else sees three things: `trace` makes a `Graph` of a function of tensors, `compile_to` (run in a process of
+its own, see `worker`) turns its description into a folder with a shared library, and `Program` runs what is in it. The
+interfaces used are those of the versions in `TESTED`; with another version nothing is compiled.
 """
 
 from __future__ import annotations
@@ -254,13 +254,15 @@ def compile_to(folder: Path, text: str) -> None:
     options = {
         "cpp_wrapper": True,
         "aot_inductor.output_path": str(folder) + os.sep,
-        "force_disable_caches": True,
+        "aot_inductor.precompile_headers": False,  # it takes longer than it saves
+        "fx_graph_cache": False,
+        "fx_graph_remote_cache": False,
         "cpp.threads": description["threads"],
         "cpp.min_chunk_size": 4096,
     }
     with config.patch(options), V.set_aot_compilation(True):
         compiled = inductor.compile_fx_inner(module, placeholders, cpp_wrapper=True, aot_mode=True)
-    library = Path(compiled.filename)
+    library = Path(compiled.filename)  # type: ignore[attr-defined]
     kernels = library.with_suffix(".json")
     outside = kernels.exists() and json.loads(kernels.read_text() or "{}").get("nodes")
     driver = None if outside else _build_driver(folder)
@@ -296,7 +298,7 @@ class Program:
         self._runner: Any = None
         self._loop: _Loop | None = None
         if contents["driver"] is None or contents["results"]:
-            self._runner = torch._C._aoti.AOTIModelContainerRunnerCpu(library, 1)
+            self._runner = torch._C._aoti.AOTIModelContainerRunnerCpu(library, 1)  # type: ignore[attr-defined]
         else:
             self._loop = _Loop(str(folder / contents["driver"]), library, self._state, self._constants)
 
@@ -329,7 +331,7 @@ class _Loop:
 
     def _handles(self, tensors: Sequence[Tensor]) -> Any:
         """torch's own handles, each to be freed, or taken by a step."""
-        capsules = torch._C._aoti.unsafe_alloc_void_ptrs_from_tensors(tensors)
+        capsules = torch._C._aoti.unsafe_alloc_void_ptrs_from_tensors(tensors)  # type: ignore[attr-defined]
         return (ctypes.c_void_p * len(capsules))(*[self._pointer(capsule, None) for capsule in capsules])
 
     def __call__(self, batches: Sequence[Sequence[Tensor]]) -> None:

@@ -98,6 +98,7 @@ class Objective(_Base):
             _run_eagerly=bool(run_eagerly),
             _jit_compile=jit_compile is True and not run_eagerly,
             _adoptions=Adoptions(),
+            _serving=None,
         )
         self.stop_training = False
         for function in ("train_function", "test_function", "predict_function"):

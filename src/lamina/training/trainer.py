@@ -29,6 +29,7 @@ from lamina.training.prepare import (
     reason_for_eager,
 )
 from lamina.training.report import ExecutionReport, StepReport
+from lamina.training.serving import Serving
 
 _OVERRIDABLE = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
 
@@ -52,6 +53,7 @@ class Trainer(Objective):
     train_function: Any = None
     test_function: Any = None
     predict_function: Any = None
+    _serving: Serving | None = None
 
     def fit(
         self,
@@ -212,10 +214,21 @@ class Trainer(Objective):
 
         Source: https://keras.io/api/models/model_training_apis/#predict-method
         """
+        serving = self._serving
+        if (
+            serving is not None
+            and verbose == 0
+            and callbacks is None
+            and steps is None
+            and serving.takes(x, batch_size)
+        ):
+            return serving.answer(x)
         feed = self._feed("predict", x, None, None, batch_size, steps)
         prepare(self, feed, "predict", targets=False)
         calls = self._callbacks(callbacks, verbose, 1, feed)
-        return loop.predict(self, feed, self._executor(), calls)
+        outputs = loop.predict(self, feed, self._executor(), calls)
+        self.__dict__["_serving"] = Serving.of(self, x)
+        return outputs
 
     def train_on_batch(
         self,

@@ -1,12 +1,13 @@
 """Compiles one graph in a process of its own: `python -m lamina.training.worker FOLDER`.
 
-FOLDER holds `graph.json`; what is compiled appears in a folder beside it, which then takes the name FOLDER had promised.
+The description of the graph comes from standard input.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -23,6 +24,7 @@ def main(target: Path) -> None:
         target: the folder.
     """
     text = sys.stdin.read()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that what is unfinished is removed
     torch.set_num_threads(1)
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".making-", dir=target.parent))

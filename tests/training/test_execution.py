@@ -1,0 +1,191 @@
+"""Executors: what runs, and that compiled steps do what eager ones do. Compiling takes seconds, so few tests do it."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+import lamina
+from lamina import layers
+from lamina.training import adoption, compiler
+from lamina.training.adoption import Adoptions
+from lamina.training.report import ExecutionReport, StepReport
+
+needs_compiler = pytest.mark.skipif(compiler.unavailable() is not None, reason=str(compiler.unavailable()))
+
+X = np.random.default_rng(0).normal(size=(72, 8)).astype("float32")
+Y = (X[:, :1] ** 2).astype("float32")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def home(tmp_path_factory):
+    """Compiled code of these tests, in a place of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAMINA_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+def make(**options):
+    model = lamina.Sequential(
+        [layers.Input((8,)), layers.Dense(16, activation="relu"), layers.Dropout(0.2, seed=1), layers.Dense(1)]
+    )
+    model.compile("adam", loss="mse", metrics=["mae"], **options)
+    return model
+
+
+def twin_of(model, **options):
+    twin = make(**options)
+    twin.set_weights(model.get_weights())
+    return twin
+
+
+@needs_compiler
+def test_a_compiled_run_is_the_eager_run():
+    eager = make(jit_compile=False)
+    forced = twin_of(eager, jit_compile=True)
+    curves = []
+    for model in (eager, forced):
+        lamina.utils.set_random_seed(3)
+        curves.append(model.fit(X, Y, batch_size=16, epochs=6, verbose=0).history)
+    for name in ("loss", "mae"):
+        np.testing.assert_allclose(curves[0][name], curves[1][name], rtol=1e-4)
+    report = forced.execution_report().steps["train"]
+    assert report.runs == "compiled" and report.why == "jit_compile=True"
+    assert report.steps == 30 and report.compiled_steps == 23  # 6 last batches of 8 rows, and the very first
+    assert report.difference is not None and report.difference < 1e-2
+    assert eager.execution_report().steps["train"].why == "jit_compile=False"
+    one, two = eager.evaluate(X, Y, verbose=0), forced.evaluate(X, Y, verbose=0)
+    np.testing.assert_allclose(one, two, rtol=1e-4)
+    np.testing.assert_allclose(eager.predict(X, verbose=0), forced.predict(X, verbose=0), rtol=1e-3, atol=1e-5)
+    forced.predict(X, verbose=0)
+    assert forced.execution_report().steps["predict"].compiled_steps > 0
+    # A second call goes on with the code it has, a changed model is compiled anew, from disk where it was before.
+    before = report.compiled_steps
+    forced.fit(X, Y, batch_size=16, epochs=1, verbose=0)
+    assert forced.execution_report().steps["train"].compiled_steps == before + 4
+    again = twin_of(forced, jit_compile=True)
+    again.fit(X, Y, batch_size=16, epochs=1, verbose=0)
+    assert again.execution_report().steps["train"].from_disk
+    forced.layers[0].trainable = False
+    kernel = forced.layers[0].kernel.numpy()
+    forced.compile("adam", loss="mse", jit_compile=False)
+    forced.fit(X, Y, batch_size=16, epochs=1, verbose=0)
+    np.testing.assert_array_equal(kernel, forced.layers[0].kernel.numpy())
+
+
+@needs_compiler
+def test_auto_adopts_what_is_faster(monkeypatch):
+    monkeypatch.setattr(adoption, "_WORTH_SECONDS", 0.0)
+    monkeypatch.setattr(adoption, "_TRACING_SECONDS", 0.0)
+    model = make()
+    model.fit(X, Y, batch_size=16, epochs=2, verbose=0)
+    report = model.execution_report().steps["train"]
+    assert report.runs == "eager" and report.why == "compiled code is being made"
+    model._adoptions["train"]._compilation.done(wait=True)
+    monkeypatch.setattr(adoption, "_GAIN", 1e9)
+    model.fit(X, Y, batch_size=16, epochs=12, verbose=0)
+    report = model.execution_report().steps["train"]
+    assert report.runs == "compiled" and "times as fast" in report.why
+    losses = model.history.history["loss"]
+    assert losses[-1] < losses[0]
+
+
+@needs_compiler
+def test_what_is_not_faster_or_not_right_is_left(monkeypatch):
+    monkeypatch.setattr(adoption, "_WORTH_SECONDS", 0.0)
+    monkeypatch.setattr(adoption, "_TRACING_SECONDS", 0.0)
+    monkeypatch.setattr(adoption, "_GAIN", 0.0)
+    model = make()
+    model.fit(X, Y, batch_size=16, epochs=2, verbose=0)
+    model._adoptions["train"]._compilation.done(wait=True)
+    model.fit(X, Y, batch_size=16, epochs=12, verbose=0)
+    report = model.execution_report().steps["train"]
+    assert report.runs == "eager" and report.why == "the compiled step is not faster"
+    assert report.compiled_ms is not None and report.eager_ms is not None
+
+    run = adoption.Compiled.run
+    monkeypatch.setattr(adoption.Compiled, "run", lambda self, batches: [run(self, batches) for _ in range(2)][-1])
+    model = make()
+    model.fit(X, Y, batch_size=16, epochs=2, verbose=0)
+    assert "is off by" in model.execution_report().steps["train"].why
+
+
+def test_without_enough_work_nothing_is_compiled():
+    model = make()
+    model.fit(X, Y, batch_size=16, epochs=2, verbose=0)
+    report = model.execution_report().steps["train"]
+    assert report.runs == "eager" and "not enough work" in report.why
+    assert model._adoptions["train"]._compilation is None
+
+
+def test_no_compiler_means_eager_and_a_reason(monkeypatch):
+    monkeypatch.setattr(compiler, "compiler_of_machine", lambda: None)
+    model = make(jit_compile=True)
+    with pytest.warns(UserWarning, match="no C\\+\\+ compiler"):
+        model.fit(X, Y, batch_size=16, epochs=2, verbose=0)
+    assert "no C++ compiler" in str(model.execution_report())
+
+
+def test_another_torch_means_eager_and_a_reason(monkeypatch):
+    monkeypatch.setattr(compiler, "TESTED", ("1.0",))
+    assert "not one of the versions" in str(compiler.unavailable())
+
+
+def test_a_failing_compiler_is_reported(monkeypatch):
+    monkeypatch.setattr(adoption, "Compilation", Broken)
+    model = make(jit_compile=True)
+    with pytest.warns(UserWarning, match="run eagerly: compiling failed: no space"):
+        model.fit(X, Y, batch_size=16, epochs=2, verbose=0)
+
+
+class Broken:
+    was_kept, seconds, error = False, 0.0, "no space left"
+
+    def __init__(self, graph):
+        pass
+
+    def done(self, wait=False):
+        return True
+
+
+def test_reasons_for_eager():
+    class Own(lamina.Sequential):
+        def train_step(self, data):
+            return super().train_step(data)
+
+    own = Own([layers.Input((8,)), layers.Dense(1)])
+    own.compile("sgd", loss="mse", jit_compile=True)
+    assert "steps of its own" in str(own.execution_report())
+    assert "run_eagerly=True" in str(make(run_eagerly=True).execution_report())
+    model = make()
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert "deterministic" in str(model.execution_report())
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert "no step was run yet" in str(model.execution_report())
+
+
+def test_copies_begin_without_compiled_code():
+    model = make()
+    model.fit(X, Y, batch_size=16, verbose=0)
+    assert model._adoptions["train"].report.steps == 5
+    assert copy.deepcopy(model)._adoptions == {}
+    assert pickle.loads(pickle.dumps(Adoptions(a=1))) == {}
+
+
+def test_the_report_is_a_table():
+    report = ExecutionReport({"train": StepReport("train", "compiled", "2.00 times as fast", 1.0, 0.5)})
+    assert str(report).splitlines()[1] == "train | compiled | 1.000 ms | 0.500 ms | 2.00 times as fast"
+
+
+def test_callbacks_that_listen_hear_every_batch():
+    heard = []
+    callback = lamina.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: heard.append(batch))
+    model = make()
+    model.fit(X, Y, batch_size=8, epochs=3, verbose=0, callbacks=[callback])
+    assert heard == list(range(9)) * 3
