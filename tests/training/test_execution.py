@@ -107,8 +107,8 @@ def test_what_is_not_faster_or_not_right_is_left(monkeypatch):
     assert report.runs == "eager" and report.why == "the compiled step is not faster"
     assert report.compiled_ms is not None and report.eager_ms is not None
 
-    run = adoption.Compiled.run
-    monkeypatch.setattr(adoption.Compiled, "run", lambda self, batches: [run(self, batches) for _ in range(2)][-1])
+    run = adoption.CompiledStep.run
+    monkeypatch.setattr(adoption.CompiledStep, "run", lambda self, batches: [run(self, batches) for _ in range(2)][-1])
     model = make()
     model.fit(X, Y, batch_size=16, epochs=2, verbose=0)
     assert "is off by" in model.execution_report().steps["train"].why

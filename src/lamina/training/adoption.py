@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import abc
 import operator
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from lamina.core import tree
 from lamina.training.capture import STEPS, Capture, State, capture
 from lamina.training.code_store import Compilation
 from lamina.training.compiler import NotCapturable, Program, unavailable
+from lamina.training.cuda_graph import RecordedStep
 from lamina.training.report import StepReport
 from lamina.training.step import TrainState
 
@@ -30,47 +31,79 @@ _TOLERANCE, _TOLERANCE_LOOSE = 0.02, 0.3
 _RANDOM = ("bernoulli", "dropout", "aten.rand", "normal", "uniform", "multinomial", "exponential")
 
 
-@dataclass
-class Compiled:
-    """A compiled step, bound to the state of a model.
+class FasterStep(abc.ABC):
+    """One kind of step of one model in a faster form, for batches of one signature.
 
     Args:
-        program: the code.
+        signature: what its batches look like.
+    """
+
+    def __init__(self, signature: list[Any]) -> None:
+        self.signature = signature
+
+    def count(self, batches: Sequence[Any]) -> int:
+        """How many of the first batches it is made for."""
+        for index, batch in enumerate(batches):
+            if signature_of(batch) != self.signature:
+                return index
+        return len(batches)
+
+    @abc.abstractmethod
+    def run(self, batches: Sequence[Any]) -> Any:
+        """One step for each batch; what the last one returns."""
+
+
+class CompiledStep(FasterStep):
+    """A step as compiled code.
+
+    Args:
+        program: the code, bound to the state of the model.
         outputs: what the step returns, tensors replaced by their place in the results; None for nothing.
         signature: what its batches look like.
     """
 
-    program: Program
-    outputs: Any
-    signature: list[Any]
-
-    def count(self, batches: Sequence[Any]) -> int:
-        """How many of the first batches it was compiled for."""
-        for index, batch in enumerate(batches):
-            if signature(batch) != self.signature:
-                return index
-        return len(batches)
+    def __init__(self, program: Program, outputs: Any, signature: list[Any]) -> None:
+        super().__init__(signature)
+        self._program = program
+        self._outputs = outputs
 
     def run(self, batches: Sequence[Any]) -> Any:
         """One step for each batch; what the last one returns."""
         plain = type(batches[0]) is tuple and all(type(leaf) is Tensor for leaf in batches[0])
         leaves = batches if plain else [[leaf for leaf in tree.flatten(batch) if leaf is not None] for batch in batches]
-        if self.outputs is None:
-            return self.program.steps(leaves)
+        if self._outputs is None:
+            return self._program.steps(leaves)
         results: list[Tensor] = []
         for batch in leaves:
-            results = self.program.results(batch)
-        return tree.map_structure(lambda place: None if place is None else results[place], self.outputs)
+            results = self._program.results(batch)
+        return tree.map_structure(lambda place: None if place is None else results[place], self._outputs)
 
 
-def signature(batch: Any) -> list[Any]:
-    """What compiled code relies on: shapes, strides and dtypes."""
+class GraphStep(FasterStep):
+    """A step as a CUDA graph.
+
+    Args:
+        recorded: the graph.
+        signature: what its batches look like.
+    """
+
+    def __init__(self, recorded: RecordedStep, signature: list[Any]) -> None:
+        super().__init__(signature)
+        self._recorded = recorded
+
+    def run(self, batches: Sequence[Any]) -> Any:
+        """One step for each batch; what the last one returns."""
+        return self._recorded.run(batches)
+
+
+def signature_of(batch: Any) -> list[Any]:
+    """What a faster step relies on: shapes, strides, dtypes and devices."""
     if type(batch) is tuple and len(batch) == 2 and type(batch[0]) is Tensor and type(batch[1]) is Tensor:
         x, y = batch
-        return [x.shape, x.stride(), x.dtype, y.shape, y.stride(), y.dtype]
+        return [x.shape, x.stride(), x.dtype, x.device, y.shape, y.stride(), y.dtype, y.device]
     found: list[Any] = []
     for leaf in tree.flatten(batch):
-        found += [leaf.shape, leaf.stride(), leaf.dtype] if isinstance(leaf, Tensor) else [None]
+        found += [leaf.shape, leaf.stride(), leaf.dtype, leaf.device] if isinstance(leaf, Tensor) else [None]
     return found
 
 
@@ -108,8 +141,9 @@ class Adoption:
         self._settings: Any = None
         self._capture: Capture | None = None
         self._compilation: Compilation | None = None
-        self._compiled: Compiled | None = None
+        self._faster: FasterStep | None = None
         self._signature: list[Any] = []
+        self._on_gpu = False
         self._times: dict[bool, list[float]] = {False: [], True: []}
 
     # What the executor tells.
@@ -123,8 +157,11 @@ class Adoption:
         if self._state.settings() != self._settings:
             self._restart()
             self.report = StepReport(self.kind, why="the model has changed")
-        elif self._compiled is not None and not _same(known.tensors, self._state.tensors):
-            self._compiled = self._bound(self._state.tensors)
+        elif self._faster is not None and not _same(known.tensors, self._state.tensors):
+            if self._on_gpu:
+                self._restart()
+            else:
+                self._faster = self._bound(self._state.tensors, None)
 
     def took(self, seconds: float, steps: int, compiled: bool) -> None:
         """How long some steps took that were run."""
@@ -149,11 +186,17 @@ class Adoption:
         best = report.eager_ms if report.runs == "eager" else report.compiled_ms
         return None if best is None else best / 1e3
 
+    def clock(self) -> float:
+        """The time; on a GPU, while eager and faster steps are compared, when all work so far is done."""
+        if self._on_gpu and self._phase == "trial":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
     # The way.
 
-    def choose(self, batches: Sequence[Any], step_state: TrainState) -> Compiled | None:
+    def choose(self, batches: Sequence[Any], step_state: TrainState) -> FasterStep | None:
         """The compiled step if the first of these batches shall be run with it, or None."""
-        if self._phase in ("waiting", "compiling"):
+        if self._phase in ("waiting", "making"):
             try:
                 self._advance(batches[0], step_state)
             except NotCapturable as error:
@@ -161,13 +204,13 @@ class Adoption:
             except (RuntimeError, OSError, MemoryError) as error:
                 self._settle(_in_short(error))
         if self._phase == "adopted":
-            return self._compiled
+            return self._faster
         return self._in_turn() if self._phase == "trial" else None
 
     def _advance(self, batch: Any, step_state: TrainState) -> None:
         if self._phase == "waiting" and self.report.steps and (self.forced or self._is_worth_it()):
             self._begin(batch)
-        if self._phase == "compiling":
+        if self._phase == "making":
             self._continue(batch, step_state)
 
     def _is_worth_it(self) -> bool:
@@ -186,40 +229,49 @@ class Adoption:
         return True
 
     def _begin(self, batch: Any) -> None:
-        """Trace the step, and have it compiled."""
+        """Trace the step and have it compiled; on a GPU record it when it is tried."""
+        self._state = self._find_state()
+        self._settings = self._state.settings()
+        self._signature = signature_of(batch)
+        self._on_gpu = any(isinstance(leaf, Tensor) and leaf.is_cuda for leaf in tree.flatten(batch))
+        self._phase = "making"
+        if self._on_gpu:
+            return
         reason = unavailable()
         if reason is not None:
             raise NotCapturable(reason)
         start = time.perf_counter()
-        self._state = self._find_state()
-        self._settings = self._state.settings()
         self._capture = capture(self._state, self.kind, batch)
         self.report.tracing_seconds = time.perf_counter() - start
-        self._signature = signature(batch)
         self._compilation = Compilation(self._capture.graph)
         self.report.from_disk = self._compilation.was_kept
         self.report.why = "compiled code is being made"
-        self._phase = "compiling"
 
     def _continue(self, batch: Any, step_state: TrainState) -> None:
-        """If the code is there, and right: try it."""
-        assert self._compilation is not None and self._state is not None
-        if not self._compilation.done(wait=self.forced) or signature(batch) != self._signature:
+        """If the faster step is there, and right: try it."""
+        assert self._state is not None
+        if self._compilation is not None and not self._compilation.done(wait=self.forced):
             return
-        self.report.compiling_seconds = self._compilation.seconds
-        if self._compilation.error is not None:
-            raise NotCapturable(f"compiling failed: {self._compilation.error}")
+        if signature_of(batch) != self._signature:
+            return
+        if self._compilation is not None:
+            self.report.compiling_seconds = self._compilation.seconds
+            if self._compilation.error is not None:
+                raise NotCapturable(f"compiling failed: {self._compilation.error}")
         self._compare(self._state.tensors, batch, step_state)
-        self._compiled = self._bound(self._state.tensors)
+        self._faster = self._bound(self._state.tensors, batch)
         self._phase = "trial"
         if self.forced:
             self._adopt("jit_compile=True")
 
-    def _bound(self, tensors: Sequence[Tensor]) -> Compiled:
-        """The code, reading and changing these tensors."""
+    def _bound(self, tensors: Sequence[Tensor], batch: Any) -> FasterStep:
+        """The faster step, reading and changing these tensors."""
+        assert self._state is not None
+        if self._on_gpu:
+            return GraphStep(RecordedStep(self._state, tensors, self.kind, batch), self._signature)
         assert self._compilation is not None and self._capture is not None
         program = Program(self._compilation.folder, tensors, self._capture.graph.constants)
-        return Compiled(program, self._capture.outputs, self._signature)
+        return CompiledStep(program, self._capture.outputs, self._signature)
 
     def _compare(self, tensors: Sequence[Tensor], batch: Any, step_state: TrainState) -> None:
         """One compiled step on copies of the state, one eager step on the state itself: both must change it alike.
@@ -228,17 +280,19 @@ class Adoption:
         """
         before = [_copy(tensor) for tensor in tensors]
         copies = [_copy(tensor) for tensor in tensors]
-        numbers = torch.random.get_rng_state()
+        devices = [torch.cuda.current_device()] if self._on_gpu else []
         try:
-            made = tree.flatten(self._bound(copies).run([batch]))
-            expected = tree.flatten(STEPS[self.kind](step_state, batch))
+            with torch.random.fork_rng(devices):
+                numbers = torch.random.get_rng_state()
+                made = tree.flatten(self._bound(copies, batch).run([batch]))
+                torch.random.set_rng_state(numbers)  # the eager step draws the same
+                expected = tree.flatten(STEPS[self.kind](step_state, batch))
             triples = list(zip(before, copies, tensors, strict=True))
             for one, other in zip(made, expected, strict=True):
                 if isinstance(other, Tensor):
                     triples.append((torch.zeros_like(other), one, other))
             self.report.difference = self._largest_difference(triples)
         finally:
-            torch.random.set_rng_state(numbers)
             with torch.no_grad():
                 for tensor, saved in zip(tensors, before, strict=True):
                     tensor.copy_(saved)
@@ -252,8 +306,8 @@ class Adoption:
         Raises:
             NotCapturable: they differ by more than rounding explains.
         """
-        assert self._capture is not None and self._state is not None
-        text = self._capture.graph.text
+        assert self._state is not None
+        text = "dropout" if self._capture is None else self._capture.graph.text
         random, narrow = any(name in text for name in _RANDOM), "float16" in text
         weights = {id(weight) for weight in self._state.step_state.variables}
         largest = 0.0
@@ -267,22 +321,22 @@ class Adoption:
                 raise NotCapturable(f"the compiled step is off by {gap:.2g}, where the eager one moves {change:.2g}")
         return largest
 
-    def _in_turn(self) -> Compiled | None:
+    def _in_turn(self) -> FasterStep | None:
         """Eager and compiled steps by turns, until there are enough of both; then the faster."""
         eager, compiled = self._times[False], self._times[True]
         if len(compiled) <= _ROUNDS or len(eager) < _ROUNDS:
-            return self._compiled if len(compiled) <= len(eager) else None
+            return self._faster if len(compiled) <= len(eager) else None
         fast, slow = min(compiled[1:]), min(eager)
         self.report.compiled_ms, self.report.eager_ms = fast * 1e3, slow * 1e3
         if fast < _GAIN * slow:
             self._adopt(f"{slow / fast:.2f} times as fast as the eager step")
-            return self._compiled
+            return self._faster
         self._settle("the compiled step is not faster")
         return None
 
     def _adopt(self, why: str) -> None:
         self._phase = "adopted"
-        self.report.runs, self.report.why = "compiled", why
+        self.report.runs, self.report.why = "CUDA graph" if self._on_gpu else "compiled", why
 
     def _settle(self, why: str) -> None:
         self._restart()
@@ -303,7 +357,7 @@ def _same(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
 def _copy(tensor: Tensor) -> Tensor:
     """A plain tensor of the same values and strides."""
     copy = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=tensor.device)
-    return copy.copy_(tensor.detach())
+    return copy.copy_(tensor.detach()).requires_grad_(tensor.requires_grad)
 
 
 def _distance(one: Tensor, other: Tensor) -> float:

@@ -33,7 +33,7 @@ STEPS: dict[str, Callable[[TrainState, Any], Any]] = {
 
 _PLAIN = (bool, int, float, str, type(None))
 _STOPS = ("stop_training", "stop_evaluating", "stop_predicting")
-_PASSING = frozenset({"training", "built", "_fast", "_takes_training", "_building", "_losses_of", *_STOPS})
+_PASSING = frozenset({"training", "built", "_fast", "_takes_training", "_building", "_losses_of", "_serving", *_STOPS})
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 

@@ -8,7 +8,6 @@ is faster. Whatever fails on the way leaves things as they were, and the report 
 from __future__ import annotations
 
 import abc
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -131,13 +130,13 @@ class AdaptiveExecutor(EagerExecutor):
         compiled = adoption.choose(batches, self.state)
         count = 0 if compiled is None else compiled.count(batches)
         returned = None
-        start = time.perf_counter()
+        start = adoption.clock()
         if compiled is not None and count:
             returned = compiled.run(batches[:count])
-            now = time.perf_counter()
+            now = adoption.clock()
             adoption.took(now - start, count, compiled=True)
             start = now
         if count < len(batches):
             returned = super().run(kind, batches[count:])
-            adoption.took(time.perf_counter() - start, len(batches) - count, compiled=False)
+            adoption.took(adoption.clock() - start, len(batches) - count, compiled=False)
         return returned
