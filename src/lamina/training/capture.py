@@ -33,7 +33,10 @@ STEPS: dict[str, Callable[[TrainState, Any], Any]] = {
 
 _PLAIN = (bool, int, float, str, type(None))
 _STOPS = ("stop_training", "stop_evaluating", "stop_predicting")
-_PASSING = frozenset({"training", "built", "_fast", "_takes_training", "_building", "_losses_of", "_serving", *_STOPS})
+_FUNCTIONS = ("train_function", "test_function", "predict_function", "history")
+_PASSING = frozenset(
+    {"training", "built", "_fast", "_takes_training", "_building", "_losses_of", "_serving", *_STOPS, *_FUNCTIONS}
+)
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -99,18 +102,21 @@ class State:
         return None
 
     def settings(self) -> tuple[Any, ...]:
-        """Plain values that the traced step has taken as constants; when they change, it must be traced anew."""
+        """What the traced step has taken as constants, values or objects; when it changes, it must be traced anew."""
         holders: list[Any] = [*self.modules, *self.metrics]
         if self.optimizer is not None:
             holders.append(self.optimizer)
         values = [
             tuple(
-                (key, value) for key, value in vars(holder).items() if isinstance(value, _PLAIN) and key not in _PASSING
+                (key, value if isinstance(value, _PLAIN) else id(value))
+                for key, value in vars(holder).items()
+                if key not in _PASSING and (isinstance(value, _PLAIN) or not key.startswith("_"))
             )
             for holder in holders
         ]
         flags = [(tensor.requires_grad, tensor.shape, tensor.dtype, tensor.device) for tensor in self.tensors]
-        return tuple(values), tuple(flags), tuple(map(id, holders))
+        rate = None if self.optimizer is None else id(self.optimizer._learning_rate)
+        return tuple(values), tuple(flags), tuple(map(id, holders)), rate
 
     @contextlib.contextmanager
     def replaced(self, others: Sequence[Tensor]) -> Iterator[TrainState]:

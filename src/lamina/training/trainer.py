@@ -258,9 +258,11 @@ class Trainer(Objective):
         prepare_batch(self, batch, "train_on_batch")
         build_optimizer(self)
         self.reset_metrics()
+        executor = self._executor()
+        executor.expect("train", 1)
         self.train()
         try:
-            returned = self._executor().train(batch)
+            returned = executor.train(batch)
         finally:
             self.eval()
         return self._batch_results(returned, return_dict)
@@ -285,7 +287,9 @@ class Trainer(Objective):
         prepare_batch(self, batch, "test_on_batch")
         self.reset_metrics()
         self.eval()
-        return self._batch_results(self._executor().test(batch), return_dict)
+        executor = self._executor()
+        executor.expect("test", 1)
+        return self._batch_results(executor.test(batch), return_dict)
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch, as NumPy arrays.
@@ -296,7 +300,9 @@ class Trainer(Objective):
         batch = (to_device(as_tensors(x, "x"), device_of(self)),)
         prepare_batch(self, batch, "predict_on_batch", targets=False)
         self.eval()
-        return tree.map_structure(convert_to_numpy, self._executor().predict(batch))
+        executor = self._executor()
+        executor.expect("predict", 1)
+        return tree.map_structure(convert_to_numpy, executor.predict(batch))
 
     # What the loops are given.
 
