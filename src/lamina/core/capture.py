@@ -112,10 +112,15 @@ def _captured(instance: Any) -> dict[str, Any]:
 
 
 def _current(instance: Any, name: str, captured: Any) -> Any:
-    """The argument's normalised value where the class that declares it is ours, else the value captured."""
+    """The argument's normalised value where the class that declares it is ours, else the value captured.
+
+    Where a property has the argument's name, it is the attribute of that name with an underscore, if there is one.
+    """
     owner = next((c for c in type(instance).__mro__ if _declares(c, name)), type(instance))
     if not is_ours(owner):
         return captured
+    if isinstance(getattr(type(instance), name, None), property) and f"_{name}" in vars(instance):
+        return vars(instance)[f"_{name}"]
     return getattr(instance, name, captured)
 
 

@@ -17,6 +17,7 @@ class _Settings:
     floatx: str = "float32"
     epsilon: float = 1e-7
     image_data_format: str = "channels_last"
+    flash_attention: bool | None = None
     keep_memory: bool = True
 
 
@@ -73,6 +74,21 @@ def image_data_format() -> str:
 def set_image_data_format(data_format: str) -> None:
     """Set the default image layout: "channels_last" or "channels_first"."""
     _settings.image_data_format = standardize_data_format(data_format)
+
+
+def enable_flash_attention() -> None:
+    """Let attention layers use flash kernels where these exist, as they do from the start."""
+    _settings.flash_attention = None
+
+
+def disable_flash_attention() -> None:
+    """Have attention layers made from now on demand no flash kernel."""
+    _settings.flash_attention = False
+
+
+def is_flash_attention_enabled() -> bool | None:
+    """False after `disable_flash_attention()`, else None: layers decide."""
+    return _settings.flash_attention
 
 
 def standardize_data_format(data_format: str | None) -> str:

@@ -21,6 +21,7 @@ from lamina.layers.direct import DIRECT
 from lamina.layers.input_spec import InputSpec
 from lamina.layers.lora import LowRank
 from lamina.layers.signature import shape_of
+from lamina.ops.affine import LARGE_KERNEL, affine
 
 
 @builtin("keras.layers")
@@ -58,6 +59,7 @@ class Dense(LowRank):
     """
 
     lora_target = "kernel"
+    _is_large = False
 
     def __init__(
         self,
@@ -95,6 +97,7 @@ class Dense(LowRank):
         """Create kernel and bias."""
         features = input_shape[-1]
         self.kernel = self._weight_as_told("kernel", (features, self.units))
+        self._is_large = self.kernel.numel() >= LARGE_KERNEL
         self.bias = self._weight_as_told("bias", (self.units,)) if self.use_bias else None
         self.input_spec = InputSpec(min_ndim=2, axes={-1: features})
         if self.lora_rank:
@@ -105,7 +108,9 @@ class Dense(LowRank):
         if not inputs.is_floating_point():
             inputs = self.cast(inputs)
         bias, activation = self.bias, self.activation
-        if bias is None:
+        if self._is_large:
+            outputs = affine(inputs, self.kernel, bias)
+        elif bias is None:
             outputs = torch.matmul(inputs, self.kernel)
         elif inputs.ndim == 2:
             outputs = torch.addmm(bias, inputs, self.kernel)
@@ -237,7 +242,7 @@ class Embedding(LowRank):
     def get_config(self) -> dict[str, Any]:
         """The constructor arguments without the table."""
         config = super().get_config()
-        del config["weights"]
+        config.pop("weights", None)
         return {"activity_regularizer": None} | config
 
 

@@ -65,10 +65,11 @@ class Adagrad(Optimizer):
         """Change weights and sums in place, in one kernel where there is one."""
         if parameters[0].device.type != "cpu" or not self._fuses(parameters):
             return super().update(parameters, gradients, learning_rate, step)
-        sums = self.slots(parameters, "accumulator")["accumulator"]
-        kernels._foreach_add_(sums, self.epsilon)
-        root_steps_(parameters, gradients, sums, float(learning_rate))
-        kernels._foreach_sub_(sums, self.epsilon)
+        for weights, slopes, slots in self._pieces(parameters, gradients):
+            sums = slots["accumulator"]
+            kernels._foreach_add_(sums, self.epsilon)
+            root_steps_(weights, slopes, sums, float(learning_rate))
+            kernels._foreach_sub_(sums, self.epsilon)
 
     def rule(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import operator
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import torch
@@ -19,6 +19,7 @@ from lamina.core.serialization import serialize_keras_object
 from lamina.core.variable import Variable
 from lamina.optimizers.blocks import (
     BLOCK,
+    Piece,
     Slots,
     blocks,
     clip_by_global_norm,
@@ -255,12 +256,15 @@ class Optimizer(OptimizerState):
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 self.update_step(gradient, parameter, learning_rate)
             return
+        for piece in self._pieces(parameters, gradients):
+            self.rule(*piece, learning_rate, step)
+
+    def _pieces(self, parameters: list[Tensor], gradients: list[Tensor]) -> Iterable[Piece]:
+        """Weights, gradients and slots as they are, or cut into blocks."""
         slots = self.slots(parameters, *self._slot_names)
         if self._cut(parameters):
-            for piece in blocks(parameters, gradients, slots):
-                self.rule(*piece, learning_rate, step)
-        else:
-            self.rule(parameters, gradients, slots, learning_rate, step)
+            return blocks(parameters, gradients, slots)
+        return ((parameters, gradients, slots),)
 
     def _cut(self, parameters: list[Tensor]) -> bool:
         """Whether to go through the weights in pieces."""

@@ -1,7 +1,7 @@
 """Work on long lists of tensors cut into pieces that fit into a processor's cache.
 
 An update rule makes several passes over weights, gradients and slots. Each pass over a large tensor goes through main
-memory; over a piece at a time, only the first does. Fused kernels need none of this.
+memory; over a piece at a time, only the first does. A kernel that makes a single pass needs none of this.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 
 Tensor = torch.Tensor
 Slots = dict[str, list[Tensor]]
+Piece = tuple[list[Tensor], list[Tensor], Slots]
 
 kernels: Any = torch
 """torch, whose functions over lists of tensors bear private names."""
@@ -36,9 +37,7 @@ def _flat(tensor: Tensor) -> Tensor:
     return tensor.view(-1) if tensor.is_contiguous() else tensor.as_strided((tensor.numel(),), (1,))
 
 
-def blocks(
-    parameters: Sequence[Tensor], gradients: Sequence[Tensor], slots: Slots
-) -> Iterator[tuple[list[Tensor], list[Tensor], Slots]]:
+def blocks(parameters: Sequence[Tensor], gradients: Sequence[Tensor], slots: Slots) -> Iterator[Piece]:
     """The lists cut up: small tensors in groups, large ones in pieces. All belonging together have equal strides."""
     group: list[int] = []
     size = 0
@@ -63,9 +62,7 @@ def blocks(
         yield _picked(group, parameters, gradients, slots)
 
 
-def _picked(
-    group: list[int], parameters: Sequence[Tensor], gradients: Sequence[Tensor], slots: Slots
-) -> tuple[list[Tensor], list[Tensor], Slots]:
+def _picked(group: list[int], parameters: Sequence[Tensor], gradients: Sequence[Tensor], slots: Slots) -> Piece:
     return (
         [parameters[index] for index in group],
         [gradients[index] for index in group],
@@ -127,14 +124,13 @@ def root_steps_(
 
 
 def affine_(tensors: Sequence[Tensor], factor: float, shift: float) -> None:
-    """factor·x + shift in place, for a factor other than 1; large tensors in a single pass."""
-    if sum([tensor.numel() for tensor in tensors]) <= BLOCK:
+    """factor·x + shift in place, for a factor other than 1; a single tensor in a single pass."""
+    if len(tensors) > 1:
         kernels._foreach_mul_(list(tensors), factor)
         kernels._foreach_add_(list(tensors), shift)
         return
-    end = torch.tensor(shift / (1 - factor))
-    for tensor in tensors:
-        tensor.lerp_(end.to(tensor), 1 - factor)
+    end = torch.tensor(shift / (1 - factor)).to(tensors[0])
+    tensors[0].lerp_(end, 1 - factor)
 
 
 def mix_(averages: Sequence[Tensor], values: Sequence[Tensor], keep: float) -> None:

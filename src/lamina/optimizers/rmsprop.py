@@ -60,10 +60,12 @@ class RMSprop(Optimizer):
             return super().update(parameters, gradients, learning_rate, step)
         # The kernel is Adagrad's: it adds squared gradients to sums and divides by their roots. So the means become
         # sums, (rho * mean + epsilon) / (1 - rho), and after it means again.
-        rho, squares = self.rho, self.slots(parameters, "velocity")["velocity"]
-        affine_(squares, rho / (1 - rho), self.epsilon / (1 - rho))
-        root_steps_(parameters, gradients, squares, float(learning_rate) * (1 - rho) ** -0.5)
-        affine_(squares, 1 - rho, -self.epsilon)
+        rho, rate = self.rho, float(learning_rate) * (1 - self.rho) ** -0.5
+        for weights, slopes, slots in self._pieces(parameters, gradients):
+            squares = slots["velocity"]
+            affine_(squares, rho / (1 - rho), self.epsilon / (1 - rho))
+            root_steps_(weights, slopes, squares, rate)
+            affine_(squares, 1 - rho, -self.epsilon)
 
     def rule(
         self,

@@ -14,6 +14,7 @@ import math
 import operator
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -52,8 +53,6 @@ def unavailable() -> str | None:
 
 def compiler_of_machine() -> str | None:
     """The C++ compiler, by name; None if there is none."""
-    import shutil
-
     names = [os.environ.get("CXX"), "g++", "clang++"]
     return next((name for name in names if name and shutil.which(name)), None)
 

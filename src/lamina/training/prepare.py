@@ -10,6 +10,7 @@ import torch
 from lamina.core import tree
 from lamina.core.dtypes import standardize_dtype
 from lamina.core.errors import LaminaError
+from lamina.core.memory import keep_memory
 from lamina.core.tensors import default_device
 from lamina.data.arrays import ArraySource, check_lengths
 from lamina.data.feed import Feed
@@ -148,6 +149,8 @@ def build_optimizer(model: Any) -> None:
 
 def executor_of(model: Any) -> Executor:
     """What runs the steps of a model."""
+    if device_of(model).type == "cpu":
+        keep_memory()
     if model._has_own_steps():
         return MethodExecutor(model)
     state = state_of(model)
