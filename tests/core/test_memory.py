@@ -89,5 +89,5 @@ def test_only_gnu_malloc_is_told(monkeypatch):
 def test_steps_take_the_same_pages_again():
     output = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True).stdout
     without, kept, again = map(int, output.split())
-    assert kept * 10 < without
-    assert kept * 5 < again  # what was free when it was switched off has been given back
+    assert kept * 2 < without
+    assert kept < again  # what was free when it was switched off has been given back

@@ -87,6 +87,21 @@ def _is_watched() -> bool:
     )
 
 
+def prefers_onednn(left: Tensor, right: Tensor) -> bool:
+    """Whether the product of two matrices is for oneDNN, by the same rule as in `affine`, forward and backward.
+
+    Args:
+        left: shape (m, k); stored by columns where the product is the gradient of a kernel.
+        right: shape (k, n).
+    """
+    rows, inner, columns = *left.shape, right.shape[1]
+    if left.dtype is not torch.float32 or left.device.type != "cpu" or rows * inner * columns < _LARGE_PRODUCT:
+        return False
+    is_of_kernel = left.stride(0) == 1 and inner > 1
+    suits = inner <= _FEW_ROWS and rows * columns >= LARGE_KERNEL if is_of_kernel else inner * columns >= LARGE_KERNEL
+    return suits and _prefers_onednn()
+
+
 def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`x @ weight.T + bias` by oneDNN."""
     return _linear(x, weight, bias, "none", [], "")

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 
 from lamina.core.errors import LaminaError
+from lamina.ops.affine import prefers_onednn
 
 Tensor = torch.Tensor
 
@@ -247,6 +248,7 @@ def compile_to(folder: Path, text: str) -> None:
     table = decomposition.select_decomp_table()
     pure = functionalize(_rebuilt(description), remove="mutations")
     module = make_fx(pure, decomposition_table=table, tracing_mode="fake")(*fakes)
+    _use_onednn(module)
     module.graph.eliminate_dead_code()
     module.recompile()
     placeholders = [node.meta["val"] for node in module.graph.nodes if node.op == "placeholder"]
@@ -267,6 +269,45 @@ def compile_to(folder: Path, text: str) -> None:
     driver = None if outside else _build_driver(folder)
     contents = {"library": library.name, "driver": driver, "results": len(description["results"])}
     (folder / "code.json").write_text(json.dumps(contents))
+
+
+def _use_onednn(module: Any) -> None:
+    """Large matrix products by oneDNN, where it is the faster library."""
+    from torch._inductor import ir, mkldnn_ir
+    from torch._inductor.lowering import register_lowering
+
+    operation = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    products = {torch.ops.aten.mm.default: 0, torch.ops.aten.addmm.default: 1}
+    chosen = []
+    for node in module.graph.nodes:
+        skipped = products.get(node.target)
+        if skipped is None or len(node.args) != 2 + skipped or node.kwargs:
+            continue
+        left, right = (argument.meta["val"] for argument in node.args[skipped:])
+        if prefers_onednn(left, right) and (not skipped or node.args[0].meta["val"].ndim == 1):
+            chosen.append((node, skipped))
+    if operation is None or not chosen:
+        return
+
+    def lowered(x: Any, weight: Any, bias: Any, attribute: str, scalars: Any, algorithm: str) -> Any:
+        """As Inductor does it, but for weights that change, in whatever order they are stored."""
+        inputs = [ir.ExternKernel.realize_input(part) for part in (x, weight, bias) if part is not None]
+        size = [x.get_size()[0], weight.get_size()[0]]
+        layout = ir.FixedLayout(device=x.get_device(), dtype=x.get_dtype(), size=size)
+        constants = [attribute, [-1], algorithm] if bias is not None else [None, attribute, [-1], algorithm]
+        product = mkldnn_ir.LinearUnary(layout=layout, inputs=inputs, constant_args=constants)
+        return ir.TensorBox.create(mkldnn_ir._create_output_node(product))
+
+    register_lowering(operation.default, type_promotion_kind=None)(lowered)
+    for node, skipped in chosen:
+        bias, (left, right) = node.args[0] if skipped else None, node.args[skipped:]
+        with module.graph.inserting_before(node):
+            weight = module.graph.call_function(torch.ops.aten.permute.default, (right, [1, 0]))
+            weight.meta["val"] = right.meta["val"].t()
+            product = module.graph.call_function(operation.default, (left, weight, bias, "none", [], ""))
+            product.meta.update(node.meta)
+        node.replace_all_uses_with(product)
+        module.graph.erase_node(node)
 
 
 def _build_driver(folder: Path) -> str:
