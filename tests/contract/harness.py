@@ -32,7 +32,8 @@ from lamina.layers.base import Layer
 
 MODULES = (
     "core", "reshaping", "merging", "regularization", "activation", "convolution", "convolution_depthwise",
-    "convolution_transpose", "pooling", "normalization", "attention", "recurrent", "wrappers", "preprocessing",
+    "convolution_transpose", "pooling", "normalization", "attention", "recurrent", "recurrent_convolution", "wrappers",
+    "preprocessing", "einsum_dense", "embedding_reversible",
 )  # fmt: skip
 
 Shape = tuple[int, ...]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.contract import cases_b, cases_basic, harness
+from tests.contract import cases_attention, cases_b, cases_basic, cases_recurrent, harness
 from tests.contract.harness import LayerCase, ids
 
-CASES = [*cases_basic.CASES, *cases_b.CASES]
+CASES = [*cases_basic.CASES, *cases_b.CASES, *cases_attention.CASES, *cases_recurrent.CASES]
 
 each = pytest.mark.parametrize(**ids(CASES))
 

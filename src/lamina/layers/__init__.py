@@ -5,6 +5,11 @@ from lamina.layers.activation import LeakyReLU as LeakyReLU
 from lamina.layers.activation import PReLU as PReLU
 from lamina.layers.activation import ReLU as ReLU
 from lamina.layers.activation import Softmax as Softmax
+from lamina.layers.attention import AdditiveAttention as AdditiveAttention
+from lamina.layers.attention import Attention as Attention
+from lamina.layers.attention import GroupedQueryAttention as GroupedQueryAttention
+from lamina.layers.attention import GroupQueryAttention as GroupQueryAttention
+from lamina.layers.attention import MultiHeadAttention as MultiHeadAttention
 from lamina.layers.base import Layer as Layer
 from lamina.layers.convolution import Conv1D as Conv1D
 from lamina.layers.convolution import Conv2D as Conv2D
@@ -30,6 +35,8 @@ from lamina.layers.core import Embedding as Embedding
 from lamina.layers.core import Identity as Identity
 from lamina.layers.core import Lambda as Lambda
 from lamina.layers.core import Masking as Masking
+from lamina.layers.einsum_dense import EinsumDense as EinsumDense
+from lamina.layers.embedding_reversible import ReversibleEmbedding as ReversibleEmbedding
 from lamina.layers.input import Input as Input
 from lamina.layers.input import InputLayer as InputLayer
 from lamina.layers.input_spec import InputSpec as InputSpec
@@ -84,6 +91,17 @@ from lamina.layers.pooling import MaxPool3D as MaxPool3D
 from lamina.layers.pooling import MaxPooling1D as MaxPooling1D
 from lamina.layers.pooling import MaxPooling2D as MaxPooling2D
 from lamina.layers.pooling import MaxPooling3D as MaxPooling3D
+from lamina.layers.recurrent import GRU as GRU
+from lamina.layers.recurrent import LSTM as LSTM
+from lamina.layers.recurrent import SimpleRNN as SimpleRNN
+from lamina.layers.recurrent_base import RNN as RNN
+from lamina.layers.recurrent_base import StackedRNNCells as StackedRNNCells
+from lamina.layers.recurrent_cells import GRUCell as GRUCell
+from lamina.layers.recurrent_cells import LSTMCell as LSTMCell
+from lamina.layers.recurrent_cells import SimpleRNNCell as SimpleRNNCell
+from lamina.layers.recurrent_convolution import ConvLSTM1D as ConvLSTM1D
+from lamina.layers.recurrent_convolution import ConvLSTM2D as ConvLSTM2D
+from lamina.layers.recurrent_convolution import ConvLSTM3D as ConvLSTM3D
 from lamina.layers.regularization import ActivityRegularization as ActivityRegularization
 from lamina.layers.regularization import AlphaDropout as AlphaDropout
 from lamina.layers.regularization import Dropout as Dropout
@@ -108,3 +126,6 @@ from lamina.layers.reshaping import ZeroPadding3D as ZeroPadding3D
 from lamina.layers.serialization import deserialize as deserialize
 from lamina.layers.serialization import serialize as serialize
 from lamina.layers.torch_module import TorchModuleWrapper as TorchModuleWrapper
+from lamina.layers.wrappers import Bidirectional as Bidirectional
+from lamina.layers.wrappers import TimeDistributed as TimeDistributed
+from lamina.layers.wrappers import Wrapper as Wrapper

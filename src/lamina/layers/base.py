@@ -88,7 +88,7 @@ class Layer(Captured, WeightOwner):
     training: bool
     built: bool
     _backward_hooks: Any = _SetByInit()
-    _fast: tuple[torch.dtype, int | tuple[int, ...]] | None
+    _fast: tuple[torch.dtype, int | list[int] | tuple[int, ...]] | None
 
     def __init__(
         self,
@@ -206,15 +206,15 @@ class Layer(Captured, WeightOwner):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What `nn.Module.__call__` runs."""
-        if len(args) == 1 and not kwargs and (fast := self._fast) is not None:
-            x = args[0]
+        if args and not kwargs and (fast := self._fast) is not None:
+            x = args[0] if len(args) == 1 else args
             if type(x) is torch.Tensor:
                 known = x.dtype is fast[0] and x.ndim == fast[1] and not hasattr(x, "_keras_mask")
             else:
-                known = type(x) is list and _all_known(x, fast)
+                known = (x is args or type(x) is list) and _all_known(x, fast)
             if known:
                 try:
-                    return self.call(x, training=self.training) if self._takes_training else self.call(x)
+                    return self.call(*args, training=self.training) if self._takes_training else self.call(*args)
                 except RuntimeError as error:
                     self._explain(error, args)
         return self._call_in_general(*args, **kwargs)
@@ -349,9 +349,10 @@ class Layer(Captured, WeightOwner):
 
     def _learn_fast_way(self, args: tuple[Any, ...], kwargs: dict[str, Any], outputs: Any, signature: Any) -> None:
         """From now on, calls like this one go straight from `forward` to `call`, where nothing surrounds it."""
-        if self._fast is not None or not self.built or len(args) != 1:
+        if self._fast is not None or not self.built or not args:
             return
-        inputs = args[0] if type(args[0]) is list else [args[0]]
+        alone = len(args) == 1
+        inputs: Any = args[0] if alone and type(args[0]) is list else args
         plain = (
             not self._mixed
             and self.activity_regularizer is None
@@ -364,8 +365,8 @@ class Layer(Captured, WeightOwner):
         )
         if plain and inputs:
             self.__dict__["_takes_training"] = signature.training
-            ranks = tuple(x.ndim for x in inputs)
-            self.__dict__["_fast"] = (inputs[0].dtype, ranks if type(args[0]) is list else ranks[0])
+            ranks = type(inputs)(x.ndim for x in inputs)
+            self.__dict__["_fast"] = (inputs[0].dtype, ranks[0] if alone and inputs is args else ranks)
 
     def _makes_masks(self, outputs: Any) -> bool:
         """Whether there may be a mask on the outputs although there is none on the inputs."""
@@ -677,10 +678,10 @@ def _positional(signature: Any, args: tuple[Any, ...]) -> dict[str, Any]:
     return dict(zip(signature.names, args, strict=False))
 
 
-def _all_known(inputs: list[Any], fast: tuple[torch.dtype, Any]) -> bool:
-    """Whether all tensors of a list have the dtype and ranks for which the fast way was found, and no masks."""
+def _all_known(inputs: Any, fast: tuple[torch.dtype, Any]) -> bool:
+    """Whether all tensors of a list, or of several arguments, are as when the fast way was found, and have no masks."""
     dtype, ranks = fast
-    if type(ranks) is not tuple or len(inputs) != len(ranks):
+    if type(ranks) is not type(inputs) or len(inputs) != len(ranks):
         return False
     for x, rank in zip(inputs, ranks, strict=True):
         if type(x) is not torch.Tensor or x.dtype is not dtype or x.ndim != rank or hasattr(x, "_keras_mask"):

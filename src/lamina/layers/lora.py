@@ -17,7 +17,7 @@ from lamina.layers.base import Layer
 class LowRank(Layer):
     """Base of the layers that have `enable_lora`.
 
-    A subclass names its weight, of shape (rows, columns), as `lora_target`, and adds `low_rank(...)` to its outputs
+    A subclass names its weight, of shape (rows..., columns), as `lora_target`, and adds `low_rank(...)` to its outputs
     when `lora_enabled`. Files hold the weight with the addition in it, as Keras's do.
     """
 
@@ -59,9 +59,9 @@ class LowRank(Layer):
             raise ArgumentError(
                 "LoRA and a constraint exclude each other.", where=self._where(), fix=f"leave out {name}_constraint"
             )
-        rows, columns = weight.shape
+        *rows, columns = weight.shape
         regularizer = getattr(self, f"{name}_regularizer")
-        for letter, shape, initializer in (("a", (rows, rank), a_initializer), ("b", (rank, columns), b_initializer)):
+        for letter, shape, initializer in (("a", (*rows, rank), a_initializer), ("b", (rank, columns), b_initializer)):
             key = f"lora_{name}_{letter}"
             made = self.add_weight(shape, initializer, "float32", regularizer=regularizer, name=key)
             made.data = made.data.to(weight.device)
@@ -77,6 +77,10 @@ class LowRank(Layer):
     def low_rank_rows(self, ids: Tensor) -> Tensor:
         """What is added to the rows of the weight that these integers pick."""
         return self._scaled(torch.embedding(self._lora_pair()[0], ids))
+
+    def low_rank_weight(self) -> Tensor:
+        """What is added to the weight."""
+        return self._scaled(self._lora_pair()[0])
 
     def _scaled(self, projected: Tensor) -> Tensor:
         scale = (self.lora_alpha or 1) / (self.lora_rank or 1)
@@ -97,7 +101,7 @@ class LowRank(Layer):
         target = self._parameters[self.lora_target]
         assert target is not None
         with torch.no_grad():
-            merged = target + self.low_rank(torch.eye(len(target), device=target.device)).to(target.dtype)
+            merged = target + self.low_rank_weight().to(target.dtype)
         for index, weight in enumerate(self._own_weights()):
             store[str(index)] = convert_to_numpy(merged if weight is target else weight)
 

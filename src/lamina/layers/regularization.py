@@ -17,6 +17,7 @@ from lamina.core.registry import builtin
 from lamina.core.seeds import SeedGenerator
 from lamina.layers.base import Layer
 from lamina.layers.input_spec import InputSpec
+from lamina.ops.random import drop
 
 
 class _Noise(Layer):
@@ -43,13 +44,17 @@ class _Noise(Layer):
 
     def _drawn(self, inputs: Tensor, noise_shape: Sequence[int | None] | None) -> tuple[Tensor, torch.Generator | None]:
         """A tensor to fill with noise (None in its shape means the input's size), and where to draw from."""
-        shape: Sequence[int] = inputs.shape
-        if noise_shape is not None:
-            shape = [inputs.shape[axis] if size is None else size for axis, size in enumerate(noise_shape)]
         generator = None
         if self.seed_generator is not None and scopes.unknown_stand_in() is None:
             generator = self.seed_generator.generator(inputs.device)
-        return inputs.new_empty(shape), generator
+        return inputs.new_empty(self._sizes(inputs, noise_shape)), generator
+
+    @staticmethod
+    def _sizes(inputs: Tensor, noise_shape: Sequence[int | None] | None) -> Sequence[int]:
+        """The shape of the noise."""
+        if noise_shape is None:
+            return inputs.shape
+        return [inputs.shape[axis] if size is None else size for axis, size in enumerate(noise_shape)]
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The input shape."""
@@ -89,15 +94,10 @@ class Dropout(_Noise):
         """The inputs with elements dropped, while training."""
         if not training or self.rate == 0:
             return inputs
-        if self.seed_generator is None and self.noise_shape is None:
-            return torch.dropout(inputs, self.rate, True)
         return self._drop(inputs, self.noise_shape)
 
     def _drop(self, inputs: Tensor, noise_shape: Sequence[int | None] | None) -> Tensor:
-        noise, generator = self._drawn(inputs, noise_shape)
-        scale = 1 / (1 - self.rate) if self.rate < 1 else 0.0
-        noise.bernoulli_(1 - self.rate, generator=generator).mul_(scale)
-        return inputs * noise.expand(inputs.shape)
+        return drop(inputs, self.rate, self._sizes(inputs, noise_shape), self.seed_generator)
 
 
 class _SpatialDropout(Dropout):

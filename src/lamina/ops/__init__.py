@@ -54,6 +54,7 @@ from lamina.ops.arithmetic import true_divide as true_divide
 from lamina.ops.arithmetic import trunc as trunc
 from lamina.ops.arithmetic import view_as_complex as view_as_complex
 from lamina.ops.arithmetic import view_as_real as view_as_real
+from lamina.ops.attention import dot_product_attention as dot_product_attention
 from lamina.ops.control import associative_scan as associative_scan
 from lamina.ops.control import cast as cast
 from lamina.ops.control import cond as cond

@@ -33,6 +33,7 @@ from lamina.ops.activation import squareplus as squareplus
 from lamina.ops.activation import swish as swish
 from lamina.ops.activation import tanh_shrink as tanh_shrink
 from lamina.ops.activation import threshold as threshold
+from lamina.ops.attention import dot_product_attention as dot_product_attention
 from lamina.ops.convolution import average_pool as average_pool
 from lamina.ops.convolution import conv as conv
 from lamina.ops.convolution import depthwise_conv as depthwise_conv

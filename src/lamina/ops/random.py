@@ -6,6 +6,7 @@ Source: https://keras.io/api/random/
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -181,14 +182,58 @@ def dropout(inputs: TensorLike, rate: float, noise_shape: Shape | None = None, s
         raise ArgumentError("The rate lies outside 0 to 1.", where="random.dropout, rate", received=rate)
     if rate == 0:
         return x
-    if seed is None and noise_shape is None:
-        return torch.nn.functional.dropout(x, rate, training=True)
-    sizes: tuple[Any, ...] = tuple(x.shape)
+    sizes = list(x.shape)
     if noise_shape is not None:
         chosen = shape_of(noise_shape)
-        sizes = tuple(own if size is None else size for own, size in zip(sizes, chosen, strict=True))
-    kept = torch.empty(sizes, dtype=x.dtype, device=x.device).bernoulli_(1 - rate, generator=_generator(seed, x.device))
-    return x * (kept / (1 - rate) if rate < 1 else kept)
+        sizes = [own if size is None else size for own, size in zip(sizes, chosen, strict=True)]
+    return drop(x, rate, sizes, seed)
+
+
+_WORTH_HASHING = 2**14
+"""The number of elements (measured) from which hashing is faster than torch's own generator."""
+
+
+def drop(x: Tensor, rate: float, sizes: Sequence[int], seed: Seed = None) -> Tensor:
+    """Dropout on a tensor: a share of it set to 0, the rest divided by `1 - rate`.
+
+    On a CPU, torch draws one number after the other, which takes longer than what the numbers are for. Here only a key
+    is drawn, and a hash of key and position decides: all threads take part, and compiled code puts the hash into the
+    loop that uses it.
+
+    Args:
+        x: the tensor.
+        rate: the share, above 0.
+        sizes: the shape of the choice, which broadcasts to that of `x`.
+        seed: as for `dropout`.
+    """
+    count, on_cpu = math.prod(sizes), x.device.type == "cpu"
+    if seed is None and (not on_cpu or count < _WORTH_HASHING) and tuple(sizes) == tuple(x.shape):
+        return torch.dropout(x, rate, True)
+    scale = 1 / (1 - rate) if rate < 1 else 0.0
+    if not on_cpu or count >= 2**31:
+        kept = torch.empty(sizes, dtype=x.dtype, device=x.device)
+        return x * kept.bernoulli_(1 - rate, generator=_generator(seed, x.device)).mul_(scale)
+    threshold = min(round(rate * 2**32) - 2**31, 2**31 - 1)
+    kept = _hashes(count, _key(seed)).view(sizes) >= threshold
+    return x * kept.to(x.dtype).mul_(scale)
+
+
+def _key(seed: Seed) -> Tensor:
+    """64 random bits; read nowhere in Python, so that a traced step draws anew each time."""
+    if seed is None or unknown_stand_in() is not None:
+        return torch.randint(-(2**63), 2**63 - 1, (), device="cpu")
+    base, count = seed.next().cpu() if isinstance(seed, SeedGenerator) else torch.tensor([seed, 0], device="cpu")
+    mixed = base * 0x1E3779B97F4A7C15 + count * 0x3F58476D1CE4E5B9
+    mixed = (mixed ^ (mixed >> 30)) * 0x14D049BB133111EB
+    return mixed ^ (mixed >> 27)
+
+
+def _hashes(count: int, key: Tensor) -> Tensor:
+    """So many int32, evenly spread: two rounds of multiplying by an odd number and folding high bits into low ones."""
+    first, second = key.to(torch.int32), (key >> 32).to(torch.int32)
+    hashes = torch.arange(count, dtype=torch.int32, device="cpu").mul_(first | 1)
+    hashes.bitwise_xor_(hashes >> 16).mul_(0x7FEB352D).add_(second)
+    return hashes.bitwise_xor_(hashes >> 15).mul_(0x846CA68B - 2**32)
 
 
 @op
