@@ -1,7 +1,7 @@
 # run    trains a small CNN on handwritten digits and writes its curves, predictions and model to demo/
 # test   runs the whole test suite; ARGS="tests/layers -k dense" narrows it
 # check  runs the linters, the type checker and the architecture checks
-# bench  runs the benchmarks one after the other; ARGS="forward imports" runs some
+# bench  measures lamina and its peers; ARGS="mlp lstm --quick" measures some, ARGS="--help" says more
 # Each target sets up .venv by itself, once per change of pyproject.toml or constraints.txt.
 
 SHELL := /bin/bash
@@ -30,11 +30,21 @@ format: .venv/.has-check
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/.has-bench
-	$(BIN)/python -m benchmarks $(ARGS)
+bench: .venv/.has-peers
+	.venv/peers/bin/python -m benchmarks $(ARGS)
 
 clean:
 	rm -rf .venv demo .pytest_cache .ruff_cache .import_linter_cache
+
+# The peers have an environment of their own, for they ask for other versions than the tests. Each of them is optional.
+.venv/.has-peers: pyproject.toml constraints.txt benchmarks/requirements.txt
+	test -x .venv/peers/bin/python || $(PYTHON) -m venv .venv/peers
+	.venv/peers/bin/python -m pip install --quiet "$$(grep ^torch== constraints.txt)"
+	.venv/peers/bin/python -m pip install --quiet -e '.[bench]'
+	grep -v '^#' benchmarks/requirements.txt | while read -r peer; do \
+	    .venv/peers/bin/python -m pip install --quiet "$$peer" || echo "$$peer cannot be installed here"; \
+	done
+	touch $@
 
 # torch goes in first, at its pinned version, so that no later package can pull in another build of it.
 .venv/.has-%: pyproject.toml constraints.txt

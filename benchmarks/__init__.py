@@ -1,1 +1,1 @@
-"""Programs that measure lamina against its peers."""
+"""Programs that measure lamina against its peers: `python -m benchmarks --help`."""

@@ -1,38 +1,32 @@
-"""Run all measurements: `python -m benchmarks`, or only some: `python -m benchmarks forward tiny_mlp`.
-
-Each prints a table; what it printed is also written to `benchmarks/results/NAME.txt`.
-"""
+"""`python -m benchmarks` measures all peers on all workloads; `python -m benchmarks PROGRAM` runs another program."""
 
 from __future__ import annotations
 
-import argparse
-import pathlib
-import subprocess
+import importlib
+import signal
 import sys
 
-HERE = pathlib.Path(__file__).parent
-PROGRAMS = ("imports", "forward", "tiny_mlp")
+from benchmarks import suite
+
+PROGRAMS = {
+    "machine": "what the machine can do",
+    "scaling": "time and memory over depth, batch and rows",
+    "calls": "Python calls and frames of a step",
+    "memory": "whether memory grows",
+    "imports": "what importing costs",
+    "forward": "what a forward pass costs",
+}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Run lamina's benchmarks.")
-    parser.add_argument("names", nargs="*", default=PROGRAMS, help=f"which ones: {', '.join(PROGRAMS)}")
-    names = parser.parse_args().names
-    if unknown := [name for name in names if name not in PROGRAMS]:
-        parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(PROGRAMS)}")
-    results = HERE / "results"
-    results.mkdir(exist_ok=True)
-    for name in names:
-        print(f"\n== {name}", flush=True)
-        with (results / f"{name}.txt").open("w") as file:
-            process = subprocess.Popen([sys.executable, HERE / f"{name}.py"], stdout=subprocess.PIPE, text=True)
-            assert process.stdout is not None
-            for line in process.stdout:
-                print(line, end="", flush=True)
-                file.write(line)
-            if process.wait():
-                sys.exit(f"{name} failed with status {process.returncode}")
+def main(arguments: list[str]) -> None:
+    if arguments and arguments[0] in PROGRAMS:
+        importlib.import_module(f"benchmarks.{arguments[0]}").main(arguments[1:])
+        return
+    # So that the processes of the peers are ended, however this one is.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
+    programs = "; ".join(f"{name}: {what}" for name, what in PROGRAMS.items())
+    suite.main(arguments, f"Other programs, by their names: {programs}.")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -1,21 +1,20 @@
 """What a forward pass costs: a model of two Dense layers against the same in plain torch, in time and Python frames.
 
-    python benchmarks/forward.py [--rounds 40]
+    python -m benchmarks forward [--rounds 40]
 
 The candidates take turns; the best and the median round of each are reported. One thread is used.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import sys
 import timeit
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
+from benchmarks.calls import counted
+from benchmarks.command import parser_of
 from lamina import Model, Sequential, layers
 
 BATCH, WIDTH, CALLS = 32, 32, 500
@@ -32,26 +31,10 @@ def candidates() -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
     }
 
 
-def frames(function: Callable[[Any], Any], argument: Any) -> int:
-    """How many Python frames a call opens."""
-    count = 0
-
-    def profile(frame: Any, event: str, arg: Any) -> None:
-        nonlocal count
-        count += event == "call"
-
-    sys.setprofile(profile)
-    try:
-        function(argument)
-    finally:
-        sys.setprofile(None)
-    return count
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(arguments: list[str]) -> None:
+    parser = parser_of("forward", __doc__)
     parser.add_argument("--rounds", type=int, default=40)
-    rounds = parser.parse_args().rounds
+    rounds = parser.parse_args(arguments).rounds
     torch.set_num_threads(1)
     x = torch.randn(BATCH, WIDTH)
     models = candidates()
@@ -67,9 +50,6 @@ def main() -> None:
         print(f"{'with' if grad else 'without'} gradients, us a call {'median':>8}{'ratio':>7}{'best':>8}{'frames':>8}")
         for name, values in times.items():
             ratio = statistics.median(a / b for a, b in zip(values, base, strict=True))
-            middle, best, opened = statistics.median(values), min(values), frames(models[name], x)
+            middle, best = statistics.median(values), min(values)
+            opened = counted(lambda m=models[name]: m(x)).functions
             print(f"{name:<30}{middle:>10.1f}{ratio:>7.2f}{best:>8.1f}{opened:>8}")
-
-
-if __name__ == "__main__":
-    main()

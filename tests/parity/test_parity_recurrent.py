@@ -117,6 +117,16 @@ def test_stacked_cells(mask: str, sequences: bool) -> None:
     assert_same(make(layers), make(keras.layers), SHAPE, mask=given)
 
 
+def test_a_stack_of_one() -> None:
+    x, results = torch.tensor(np.random.default_rng(0).normal(size=SHAPE).astype("float32")), []
+    for of in (layers, keras.layers):
+        layer = of.RNN([of.LSTMCell(3, kernel_initializer="ones", recurrent_initializer="ones")], return_state=True)
+        results.append(layer(x))
+    assert lamina.tree.map_structure(np.shape, results[0]) == lamina.tree.map_structure(np.shape, results[1])
+    for found, expected in zip(*map(leaves, results), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
 def cell_of(base: Any, ops: Any) -> Any:
     class Cell(base):
         def __init__(self, units: int, **kwargs: Any) -> None:

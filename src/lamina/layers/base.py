@@ -25,6 +25,7 @@ from lamina.graph.infer import infer
 from lamina.graph.node import Node, connect
 from lamina.graph.op import any_symbolic
 from lamina.graph.tensor import KerasTensor
+from lamina.layers import casting
 from lamina.layers.input_spec import assert_input_compatibility
 from lamina.layers.masks import attach_masks, loses_masks, masks_on
 from lamina.layers.signature import (
@@ -88,7 +89,8 @@ class Layer(Captured, WeightOwner):
     training: bool
     built: bool
     _backward_hooks: Any = _SetByInit()
-    _fast: tuple[torch.dtype, int | list[int] | tuple[int, ...]] | None
+    # Dtype and ranks of the inputs for which the fast way is known; under a mixed policy None and (ranks, dtype).
+    _fast: tuple[Any, Any] | None
 
     def __init__(
         self,
@@ -164,6 +166,28 @@ class Layer(Captured, WeightOwner):
         if "build" in cls.__dict__:
             cls.build = _once_built(cls.__dict__["build"])
 
+    def __getattr__(self, name: str) -> Any:
+        """Weights, state and sublayers; while a mixed policy computes, weights in the compute dtype."""
+        own = self.__dict__
+        if "_parameters" in own:
+            table = own["_parameters"]
+            if name in table:
+                return self._read_weight(name) if own["_mixed"] else table[name]
+            table = own["_buffers"]
+            if name in table:
+                return table[name]
+            table = own["_modules"]
+            if name in table:
+                return table[name]
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+
+    def _read_weight(self, name: str) -> Any:
+        """A weight as `call` sees it under a mixed policy."""
+        weight, spec = self._parameters[name], self._weight_specs.get(name)
+        if weight is None or (spec is not None and not spec.autocast):
+            return weight
+        return casting.read(weight, as_variable=not is_ours(type(self)))
+
     # What a subclass writes.
 
     def build(self, *input_shapes: Any, **named_shapes: Any) -> None:
@@ -220,7 +244,11 @@ class Layer(Captured, WeightOwner):
         return self._call_in_general(*args, **kwargs)
 
     def _call_in_general(self, *args: Any, **kwargs: Any) -> Any:
-        if self._fast is not None and len(args) == 1 and not kwargs and type(args[0]) is np.ndarray:
+        if args and not kwargs and (fast := self._fast) is not None and fast[0] is None:
+            cast = self._cast_as_known(args, fast)
+            if cast is not None:
+                return self._call_mixed(cast)
+        elif self._fast is not None and len(args) == 1 and not kwargs and type(args[0]) is np.ndarray:
             x = convert_to_tensor(args[0], device=self._device())
             if x.dtype is self._fast[0] and x.ndim == self._fast[1]:
                 return self.forward(x)
@@ -233,6 +261,32 @@ class Layer(Captured, WeightOwner):
             if self._fast is not None and kwargs.keys() == {"training"}:
                 return self.forward(*args)
             return self._compute(*args, **kwargs)
+
+    def _call_mixed(self, args: tuple[Any, ...]) -> Any:
+        """The fast way of a mixed policy: nothing but weights that read as 16 bits surrounds `call`."""
+        try:
+            with casting.computing(self._compute_dtype):
+                return self.call(*args, training=self.training) if self._takes_training else self.call(*args)
+        except RuntimeError as error:
+            self._explain(error, args)
+
+    def _cast_as_known(self, args: tuple[Any, ...], fast: tuple[Any, Any]) -> tuple[Any, ...] | None:
+        """The arguments in the dtype for which the fast way was found, or None if it does not suit them."""
+        ranks, dtype = fast[1]
+        inputs = args[0] if len(args) == 1 and type(args[0]) is list else args
+        if type(ranks) is not type(inputs) or len(ranks) != len(inputs):
+            return None
+        casts = self.autocast and dtype.is_floating_point
+        cast = []
+        for x, rank in zip(inputs, ranks, strict=True):
+            if type(x) is not torch.Tensor or x.ndim != rank or hasattr(x, "_keras_mask"):
+                return None
+            if x.dtype is not dtype:
+                if not casts or not x.is_floating_point():
+                    return None
+                x = x.to(dtype)
+            cast.append(x)
+        return tuple(cast) if inputs is args else (cast,)
 
     def _call_symbolically(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Record the call as a node of the graph."""
@@ -260,11 +314,14 @@ class Layer(Captured, WeightOwner):
             if kwargs.get("mask") is not None:
                 masks = kwargs["mask"]
             try:
-                with self._autocast(device):
+                plainly = not self._mixed and not casting.autocasts()
+                with contextlib.nullcontext(False) if plainly else self._precision(device) as is_loose:
                     outputs = self.call(*args, **kwargs)
             except RuntimeError as error:
                 self._explain(error, args)
                 raise
+            if is_loose:
+                outputs = tree.map_structure(lambda x: self.cast(x) if _is_float_tensor(x) else x, outputs)
             outputs = self._finish(outputs, args, masks)
         self._learn_fast_way(args, kwargs, outputs, signature)
         return outputs
@@ -296,10 +353,19 @@ class Layer(Captured, WeightOwner):
         """A tensor in the layer's compute dtype."""
         return x if x.dtype is self._compute_dtype else x.to(self._compute_dtype)
 
-    def _autocast(self, device: torch.device) -> Any:
-        if not self._mixed:
-            return contextlib.nullcontext()
-        return torch.autocast(device.type, dtype=self._compute_dtype)
+    @contextlib.contextmanager
+    def _precision(self, device: torch.device) -> Iterator[bool]:
+        """What the policy asks for around a call; tells whether the dtypes of its outputs are left to torch."""
+        is_loose = self._mixed and casting.holds_other_weights(self, is_ours(type(self)))
+        with contextlib.ExitStack() as stack:
+            if self._mixed:
+                stack.enter_context(casting.computing(self._compute_dtype))
+            if is_loose or casting.autocasts():
+                stack.enter_context(casting.autocasting(device, self._compute_dtype if is_loose else None))
+            if is_loose:
+                for layer in self._flatten_layers():
+                    layer.__dict__["_fast"] = None  # what surrounds it now, the fast way would not see
+            yield is_loose
 
     def _explicit_training(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The `training` argument of this call, or None."""
@@ -316,9 +382,7 @@ class Layer(Captured, WeightOwner):
             assert_input_compatibility(self.input_spec, first, self._where())
 
     def _finish(self, outputs: Any, args: tuple[Any, ...], masks: Any) -> Any:
-        """Casting, masks and penalties after the call."""
-        if self._mixed:
-            outputs = tree.map_structure(lambda x: self.cast(x) if _is_float_tensor(x) else x, outputs)
+        """Masks and penalties after the call."""
         if self.activity_regularizer is not None:
             for output in tree.flatten(outputs):
                 if _is_float_tensor(output):
@@ -354,7 +418,8 @@ class Layer(Captured, WeightOwner):
         alone = len(args) == 1
         inputs: Any = args[0] if alone and type(args[0]) is list else args
         plain = (
-            not self._mixed
+            not casting.autocasts()
+            and not (self._mixed and casting.holds_other_weights(self, is_ours(type(self))))
             and self.activity_regularizer is None
             and not any(layer._call_losses for layer in self._flatten_layers())
             and not self._makes_masks(outputs)
@@ -365,8 +430,9 @@ class Layer(Captured, WeightOwner):
         )
         if plain and inputs:
             self.__dict__["_takes_training"] = signature.training
-            ranks = type(inputs)(x.ndim for x in inputs)
-            self.__dict__["_fast"] = (inputs[0].dtype, ranks[0] if alone and inputs is args else ranks)
+            ranks, dtype = type(inputs)(x.ndim for x in inputs), inputs[0].dtype
+            plainly = (dtype, ranks[0] if alone and inputs is args else ranks)
+            self.__dict__["_fast"] = (None, (ranks, dtype)) if self._mixed else plainly
 
     def _makes_masks(self, outputs: Any) -> bool:
         """Whether there may be a mask on the outputs although there is none on the inputs."""

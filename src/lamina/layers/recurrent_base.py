@@ -225,18 +225,14 @@ class RNN(Layer):
     def call(self, sequences: Tensor, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:
         """The cell's outputs, and with `return_state` the last states."""
         states = self._begin(sequences, initial_state)
-        x = sequences.to(self._cell_dtype()).transpose(0, 1)
-        mask = _time_major(mask)
-        if self.go_backwards:
-            x, mask = x.flip(0), None if mask is None else mask.flip(0)
         self._forget_dropped(self.cell)
-        outputs, last, states = self._walk(x, states, mask, bool(training))
+        last, outputs, states = self.inner_loop(sequences, states, mask, bool(training))
         self._forget_dropped(self.cell)
         if self.stateful and scopes.unknown_stand_in() is None:
             with torch.no_grad():
                 for kept, state in zip(tree.flatten(self.states), tree.flatten(states), strict=True):
                     kept.copy_(state)
-        output = self.cast(last if outputs is None else outputs.transpose(0, 1))
+        output = self.cast(last if outputs is None else outputs)
         return (output, *tree.map_structure(self.cast, states)) if self.return_state else output
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
@@ -278,26 +274,39 @@ class RNN(Layer):
                 part.reset_dropout_mask()
                 part.reset_recurrent_dropout_mask()
 
-    def _walk(
-        self, x: Tensor, states: list[Any], mask: Tensor | None, training: bool
-    ) -> tuple[Tensor | None, Tensor, list[Any]]:
-        """The outputs of all steps, if wanted, the last one, and the states after it."""
+    def inner_loop(
+        self, sequences: Tensor, initial_state: Any, mask: Any, training: bool = False
+    ) -> tuple[Tensor, Tensor | None, list[Any]]:
+        """Take the cell over the steps.
+
+        Args:
+            sequences: the inputs, (batch, steps, ...).
+            initial_state: the states to begin with, a list.
+            mask: (batch, steps), False for steps to skip, or None.
+            training: whether dropout is at work.
+
+        Returns:
+            The last output, the outputs of all steps (with `return_sequences`, else None), and the last states.
+        """
+        x: Any = sequences.to(self._cell_dtype()).transpose(0, 1)
+        mask, states = _time_major(mask), initial_state
+        if self.go_backwards:
+            x, mask = x.flip(0), None if mask is None else mask.flip(0)
         kernels = not x.is_cuda or getattr(self, "use_cudnn", True) is not False
         walk = functools.partial(recurrent_steps.walk, mask=mask, training=training, kernels=kernels)
-        cells, after = [self.cell], []
-        if isinstance(self.cell, StackedRNNCells) and all(map(is_gated, self.cell.cells)):
+        cell, after = self.cell, []
+        stacked = isinstance(cell, StackedRNNCells) and all(map(is_gated, cell.cells))
+        if stacked:
             # Nothing flows downwards, so each cell can do all steps before the next one begins.
-            cells = list(self.cell.cells)
-            for cell, state in zip(cells[:-1], states, strict=False):
-                outputs, _, state = walk(cell, x, state)
-                assert outputs is not None
-                x = outputs
+            for lower, state in zip(cell.cells[:-1], states[:-1], strict=True):
+                x, _, state = walk(lower, x, state)
                 after.append(state)
-            states = states[-1]
+            cell, states = cell.cells[-1], states[-1]
         outputs, last, states = walk(
-            cells[-1], x, states, sequences=self.return_sequences, zero_output=self.zero_output_for_mask
+            cell, x, states, sequences=self.return_sequences, zero_output=self.zero_output_for_mask
         )
-        return outputs, last, [*after, states] if len(cells) > 1 else states
+        states = [*after, states] if stacked else states
+        return last, None if outputs is None else outputs.transpose(0, 1), states
 
 
 def travelling_masks(args: tuple[Any, ...], kwargs: dict[str, Any], masks: Any) -> Any:

@@ -25,10 +25,12 @@ from lamina.layers.tracking import Holder, TrackedDict, TrackedList, items_of, t
 class WeightSpec:
     """What stays true of a weight when its tensor is replaced, as sharding does."""
 
-    __slots__ = ("constraint", "initializer", "name", "path", "regularizer")
+    __slots__ = ("autocast", "constraint", "initializer", "name", "path", "regularizer")
 
-    def __init__(self, name: str, path: str, initializer: Any, regularizer: Any, constraint: Any) -> None:
-        self.name, self.path = name, path
+    def __init__(
+        self, name: str, path: str, initializer: Any, regularizer: Any, constraint: Any, autocast: bool = True
+    ) -> None:
+        self.name, self.path, self.autocast = name, path, autocast
         self.initializer, self.regularizer, self.constraint = initializer, regularizer, constraint
 
 
@@ -94,7 +96,7 @@ class WeightOwner(nn.Module):
             initializer: how it begins: a name, an initializer, or a function of (shape, dtype).
             dtype: its dtype; the layer's variable dtype by default.
             trainable: whether it learns.
-            autocast: kept for Keras.
+            autocast: whether the layer's `call` sees it in the compute dtype under a mixed policy.
             regularizer: a penalty on it.
             constraint: a function that projects it back after each update.
             aggregation: kept for Keras.
@@ -138,7 +140,7 @@ class WeightOwner(nn.Module):
         key = _free_key(self, variable.name)
         (self._parameters if variable.trainable else self._buffers)[key] = variable
         self._weight_specs[key] = WeightSpec(
-            variable.name, variable.path, initializer, variable.regularizer, variable.constraint
+            variable.name, variable.path, initializer, variable.regularizer, variable.constraint, autocast
         )
         if not self._trainable:
             variable.requires_grad_(False)
@@ -414,7 +416,9 @@ class WeightOwner(nn.Module):
         self.__dict__.pop(name, None)
         (self._buffers if is_parameter else self._parameters).pop(name, None)
         (self._parameters if is_parameter else self._buffers)[name] = value
-        self._weight_specs[name] = spec or WeightSpec(value.name, value.path, None, value.regularizer, value.constraint)
+        self._weight_specs[name] = spec or WeightSpec(
+            value.name, value.path, None, value.regularizer, value.constraint, value.autocast
+        )
 
     def _track(self, name: str, value: Any) -> None:
         """Keep a container of layers or variables."""

@@ -27,19 +27,17 @@ def fit_rank(value: Any, expected: tuple[int | None, ...]) -> Any:
     return _with_mask(fitted, value)
 
 
-def entry_dtype(tensor: KerasTensor, readers: Iterable[Any], model: Any) -> torch.dtype | None:
+def entry_dtype(tensor: KerasTensor, readers: Iterable[Any]) -> torch.dtype | None:
     """The dtype in which an input's data is handed on; None where it is handed on as it comes.
 
     Args:
         tensor: the symbolic input.
         readers: the layers and ops that read it.
-        model: the model, which computes floats in its own dtype under a mixed policy.
     """
     readers = list(readers)
     if readers and all(isinstance(reader, Embedding) for reader in readers):
         return None  # it takes numbers of any kind, and looks them up as integers
-    dtype = torch_dtype(tensor.dtype)
-    return model._compute_dtype if model._mixed and dtype.is_floating_point else dtype
+    return torch_dtype(tensor.dtype)
 
 
 def cast_to(value: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:

@@ -49,6 +49,7 @@ class Functional(Model):
     def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any) -> None:
         trainable = kwargs.pop("trainable", None)
         Layer.__init__(self, name=name, **kwargs)
+        self.autocast = False  # the layers cast what they are given, each to its own dtype
         _require_symbolic(inputs, "inputs")
         _require_symbolic(outputs, "outputs")
         inputs, outputs = _from_inputs(inputs, outputs)
@@ -95,7 +96,7 @@ class Functional(Model):
         def readers(tensor: KerasTensor) -> list[Any]:
             return [node.operation for node in nodes if any(tensor is other for other in node.input_tensors)]
 
-        return [entry_dtype(tensor, readers(tensor), self) for tensor in inputs]
+        return [entry_dtype(tensor, readers(tensor)) for tensor in inputs]
 
     def _adopt_operations(self) -> None:
         """Register the layers of the graph as submodules, by name."""

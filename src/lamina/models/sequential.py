@@ -57,6 +57,7 @@ class Sequential(Model):
 
     def __init__(self, layers: Iterable[Any] | None = None, trainable: bool = True, name: str | None = None) -> None:
         Layer.__init__(self, trainable=trainable, name=name)
+        self.autocast = False  # the layers cast what they are given, each to its own dtype
         self.__dict__.update(_stack=[], _input_layer=None, _entry=None, _arguments=((), {}))
         for layer in layers or ():
             self._put(layer)
@@ -169,7 +170,7 @@ class Sequential(Model):
                 layer = InputLayer(batch_shape=shape, dtype=self._stack[0]._input_dtype())
                 self.__dict__["_input_layer"] = layer
             x = layer.output
-            self.__dict__.update(inputs=[x], _entry=(len(shape), entry_dtype(x, self._stack[:1], self)))
+            self.__dict__.update(inputs=[x], _entry=(len(shape), entry_dtype(x, self._stack[:1])))
             try:
                 for layer in self._stack:
                     x = layer(x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import Any, Self
@@ -14,6 +15,7 @@ from lamina.core.registry import builtin, maybe_scope
 from lamina.core.serialization import serialize_keras_object
 from lamina.core.variable import Variable
 from lamina.optimizers.base import Optimizer, Options, Tensor
+from lamina.optimizers.blocks import kernels
 
 
 @builtin("keras.optimizers")
@@ -76,17 +78,22 @@ class LossScaleOptimizer(Optimizer):
         """Make the slots of the inner optimizer."""
         if self.built:
             return
-        self.step_counter = self._device_number(0, "int64", "step_counter", variables)
-        self.dynamic_scale = self._device_number(self.initial_scale, "float32", "dynamic_scale", variables)
+        self.step_counter = self._host_variable(0, "int64", "step_counter")
+        self.dynamic_scale = self._host_variable(self.initial_scale, "float32", "dynamic_scale")
         self.inner_optimizer.build(variables)
         super().build(variables)
+        self._follow()
 
-    def _device_number(self, value: Any, dtype: str, name: str, variables: Sequence[Tensor]) -> Variable:
-        """A number beside the weights, as it depends on what their device computes."""
-        variable = self._host_variable(value, dtype, name)
-        if variables:
-            variable.data = variable.data.to(variables[0].device)
-        return variable
+    def _follow(self) -> None:
+        """Take all that depends on whether gradients are finite to the weights: there, nobody has to wait to know it."""
+        if not self._parameters:
+            return
+        device = self._parameters[0].device
+        inner = self.inner_optimizer
+        for optimizer in (self, inner, *getattr(inner, "optimizers", ())):
+            for variable in optimizer._variables:
+                if variable is not optimizer._learning_rate and not variable.ndim and variable.device != device:
+                    variable.data = variable.data.to(device)
 
     @property
     def variables(self) -> list[Any]:
@@ -109,8 +116,10 @@ class LossScaleOptimizer(Optimizer):
 
     def check_finite(self, grads: Sequence[Any]) -> Tensor:
         """Whether all gradients are finite, as a tensor."""
-        given = [gradient for gradient in grads if gradient is not None]
-        return torch.stack([gradient.isfinite().all() for gradient in given]).all()
+        given = [gradient for gradient in grads if gradient is not None and gradient.numel()]
+        if not given:
+            return torch.ones((), dtype=torch.bool)
+        return torch.stack(list(kernels._foreach_norm(given, float("inf")))).isfinite().all()
 
     def _apply(self, grads: Sequence[Any], variables: Sequence[Any] | None) -> None:
         if not self.built:
@@ -121,15 +130,44 @@ class LossScaleOptimizer(Optimizer):
                     fix="pass the variables too, or call optimizer.build(variables) first",
                 )
             self.build(list(variables))
-        if bool(self.check_finite(grads)):
-            scaled = [None if gradient is None else gradient / self.dynamic_scale for gradient in grads]
-            self.inner_optimizer.apply(scaled, variables)
-            grows = self.step_counter == self.dynamic_growth_steps - 1
-            self.dynamic_scale.mul_(1 + grows.to(torch.float32))
-            self.step_counter.add_(1).mul_(~grows)
+        grads = [g.to_dense() if g is not None and g.layout is not torch.strided else g for g in grads]
+        inner, scale = self.inner_optimizer, self.dynamic_scale
+        if not self._explicit and scale.device != self._parameters[0].device:
+            self._follow()
+        finite = self.check_finite(grads)
+        if self._explicit:
+            self._apply_if(finite, grads, variables)
+        elif scale.device.type == "cpu" or hasattr(inner, "optimizers"):
+            if finite:
+                inner.apply(_divided(grads, scale), variables)
         else:
-            self.dynamic_scale.mul_(0.5)
-            self.step_counter.zero_()
+            with inner.explicit():
+                self._apply_if(finite, grads, variables)
+        grows = finite & (self.step_counter == self.dynamic_growth_steps - 1)
+        scale.mul_(torch.where(finite, 1.0 + grows.to(scale.dtype), 0.5))
+        self.step_counter.add_(1).mul_(finite & ~grows)
+
+    def _apply_if(self, finite: Tensor, grads: Sequence[Any], variables: Sequence[Any] | None) -> None:
+        """Apply the gradients, and take all back where they are not finite; the device alone knows."""
+        inner = self.inner_optimizer
+        changing = [t for t in (*inner._parameters, *inner._variables) if t is not inner._learning_rate]
+        before = [tensor.clone() for tensor in changing]
+        inner.apply(_divided(grads, self.dynamic_scale), variables)
+        for tensor, old in zip(changing, before, strict=True):
+            tensor.copy_(torch.where(finite, tensor, old))
+
+    @contextlib.contextmanager
+    def explicit(
+        self, variables: Sequence[Tensor] | None = None, trainable_variables: Sequence[Tensor] | None = None
+    ) -> Iterator[None]:
+        """See `Optimizer`; the inner optimizer's state is explicit too."""
+        variables = self.variables if variables is None else self._one_to_one(variables, self.variables)
+        own = len(self._variables)
+        with (
+            super().explicit(variables[:own], trainable_variables),
+            self.inner_optimizer.explicit(variables[own:], trainable_variables),
+        ):
+            yield
 
     def stateless_apply(
         self, optimizer_variables: Sequence[Any], grads: Sequence[Any], trainable_variables: Sequence[Any]
@@ -153,6 +191,12 @@ class LossScaleOptimizer(Optimizer):
             "initial_scale": self.initial_scale,
             "dynamic_growth_steps": self.dynamic_growth_steps,
         }
+
+
+def _divided(grads: Sequence[Any], scale: Tensor) -> list[Any]:
+    """The gradients over the scale, in one operation; None stays None."""
+    divided = iter(kernels._foreach_div([gradient for gradient in grads if gradient is not None], scale))
+    return [None if gradient is None else next(divided) for gradient in grads]
 
 
 def _stateless(

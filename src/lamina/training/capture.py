@@ -94,8 +94,10 @@ class State:
                 return "a weight has gradient hooks, which run Python at every step"
         optimizer = self.step_state.optimizer
         if optimizer is not None and self.step_state.variables:
-            if not isinstance(optimizer, Optimizer) or isinstance(optimizer, LossScaleOptimizer):
+            if not isinstance(optimizer, Optimizer):
                 return f"{type(optimizer).__name__} decides in Python at every step"
+            if isinstance(optimizer, LossScaleOptimizer):
+                optimizer = optimizer.inner_optimizer
             rate = optimizer._learning_rate
             if callable(rate) and not isinstance(rate, (Tensor, LearningRateSchedule)):
                 return "the learning rate is a Python function"
@@ -106,6 +108,8 @@ class State:
         holders: list[Any] = [*self.modules, *self.metrics]
         if self.optimizer is not None:
             holders.append(self.optimizer)
+        if isinstance(self.optimizer, LossScaleOptimizer):
+            holders.append(self.optimizer.inner_optimizer)
         values = [
             tuple(
                 (key, value if isinstance(value, _PLAIN) else id(value))
@@ -115,8 +119,8 @@ class State:
             for holder in holders
         ]
         flags = [(tensor.requires_grad, tensor.shape, tensor.dtype, tensor.device) for tensor in self.tensors]
-        rate = None if self.optimizer is None else id(self.optimizer._learning_rate)
-        return tuple(values), tuple(flags), tuple(map(id, holders)), rate
+        rates = tuple(id(holder._learning_rate) for holder in holders if isinstance(holder, Optimizer))
+        return tuple(values), tuple(flags), tuple(map(id, holders)), rates
 
     @contextlib.contextmanager
     def replaced(self, others: Sequence[Tensor]) -> Iterator[TrainState]:
