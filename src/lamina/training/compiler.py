@@ -245,10 +245,12 @@ def compile_to(folder: Path, text: str) -> None:
             torch.empty_strided(shape, stride, dtype=getattr(torch, dtype.removeprefix("torch.")), device=device)
             for shape, stride, dtype, device in description["inputs"]
         ]
-    table = decomposition.select_decomp_table()
+    table = dict(decomposition.select_decomp_table())
+    _use_native_pooling(table)
     pure = functionalize(_rebuilt(description), remove="mutations")
     module = make_fx(pure, decomposition_table=table, tracing_mode="fake")(*fakes)
     _use_onednn(module)
+    _keep_layouts(module)
     module.graph.eliminate_dead_code()
     module.recompile()
     placeholders = [node.meta["val"] for node in module.graph.nodes if node.op == "placeholder"]
@@ -269,6 +271,42 @@ def compile_to(folder: Path, text: str) -> None:
     driver = None if outside else _build_driver(folder)
     contents = {"library": library.name, "driver": driver, "results": len(description["results"])}
     (folder / "code.json").write_text(json.dumps(contents))
+
+
+def _use_native_pooling(table: dict[Any, Any]) -> None:
+    """Max pooling by torch's own kernels: what Inductor makes of it on a CPU is several times slower."""
+    from torch._inductor.lowering import make_fallback
+
+    for operation in (torch.ops.aten.max_pool2d_with_indices, torch.ops.aten.max_pool2d_with_indices_backward):
+        if table.pop(operation.default, None) is not None:
+            make_fallback(operation.default, override_decomp=True)
+
+
+def _keep_layouts(module: Any) -> None:
+    """Have what convolutions and pooling read stored as the graph has it: channels last, seen as channels first.
+
+    Inductor applies the order of axes that such an operation wants to the tensor behind the view, which has others.
+    """
+    aten, prims = torch.ops.aten, torch.ops.prims
+    wanting = {
+        aten.convolution.default,
+        aten.convolution_backward.default,
+        aten.max_pool2d_with_indices.default,
+        aten.max_pool2d_with_indices_backward.default,
+    }
+    sources = {
+        view.args[0]
+        for node in module.graph.nodes
+        if node.target in wanting
+        for view in node.all_input_nodes
+        if view.target is aten.permute.default and view.args[0].op == "call_function"
+    }
+    for source in sources:
+        with module.graph.inserting_after(source):
+            strides = source.meta["val"].stride()
+            kept = module.graph.call_function(prims.inductor_force_stride_order.default, (source, strides))
+            kept.meta.update(source.meta)
+        source.replace_all_uses_with(kept, delete_user_cb=lambda user, kept=kept: user is not kept)
 
 
 def _use_onednn(module: Any) -> None:
