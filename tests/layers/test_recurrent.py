@@ -13,6 +13,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 import lamina
 from lamina import layers
 from lamina.layers import recurrent_kernels
+from lamina.training.capture import capture
+from lamina.training.prepare import state_of, whole_state
 
 NAMES = ("LSTM", "GRU", "SimpleRNN")
 SHAPE = (3, 6, 4)
@@ -279,3 +281,16 @@ def test_no_samples_and_integers() -> None:
     layer = layers.LSTM(2)
     assert layer(torch.ones(0, 3, 4)).shape == (0, 2)
     assert layer(torch.ones(2, 3, 4, dtype=torch.int32)).dtype is torch.float32
+
+
+def test_states_between_batches_are_state_of_a_traced_step() -> None:
+    model = lamina.Sequential([layers.Input((3, 4), batch_size=2), layers.LSTM(3, stateful=True), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    batch = (sequences(shape=(2, 3, 4)), torch.ones(2, 1))
+    model.train_on_batch(*batch)
+    before = [state.clone() for state in model.layers[0].states]
+    captured = capture(whole_state(model, state_of(model)), "train", batch)
+    found = {id(tensor) for tensor in captured.state}
+    assert all(id(state) in found for state in model.layers[0].states)
+    for state, kept in zip(model.layers[0].states, before, strict=True):
+        torch.testing.assert_close(state.detach(), kept.detach())

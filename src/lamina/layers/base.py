@@ -265,7 +265,7 @@ class Layer(Captured, WeightOwner):
     def _call_mixed(self, args: tuple[Any, ...]) -> Any:
         """The fast way of a mixed policy: nothing but weights that read as 16 bits surrounds `call`."""
         try:
-            with casting.computing(self._compute_dtype):
+            with casting.Computing(self._compute_dtype):
                 return self.call(*args, training=self.training) if self._takes_training else self.call(*args)
         except RuntimeError as error:
             self._explain(error, args)
@@ -359,7 +359,7 @@ class Layer(Captured, WeightOwner):
         is_loose = self._mixed and casting.holds_other_weights(self, is_ours(type(self)))
         with contextlib.ExitStack() as stack:
             if self._mixed:
-                stack.enter_context(casting.computing(self._compute_dtype))
+                stack.enter_context(casting.Computing(self._compute_dtype))
             if is_loose or casting.autocasts():
                 stack.enter_context(casting.autocasting(device, self._compute_dtype if is_loose else None))
             if is_loose:

@@ -1,8 +1,9 @@
 """Mixed precision: while a layer computes in 16 bits, its float32 weights read as tensors of 16 bits.
 
-A layer of a mixed policy asks for its weights through `read`, and `computing` tells in which dtype. Each weight is cast
-once in an outermost call, through autograd, so that gradients reach it in float32. What layers hold in other ways (lists
-of weights, torch's modules, state of a program's own layers) cannot be met like that: these run under `torch.autocast`.
+A layer of a mixed policy asks for its weights through `read`, and `Computing` tells in which dtype. Each weight is cast
+once in an outermost call, through autograd, so that gradients reach it in float32. What layers hold in other ways
+(lists of weights, torch's modules, state of a program's own layers) cannot be met like that: such layers run under
+`torch.autocast`.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ class _Local(threading.local):
 _local = _Local()
 
 
-class computing:  # noqa: N801
+class Computing:
     """Within it, layers of a mixed policy read their weights in a dtype.
 
     Args:
         dtype: the dtype.
 
     Example:
-        >>> with computing(torch.bfloat16):
+        >>> with Computing(torch.bfloat16):
         ...     read(torch.ones(2)).dtype
         torch.bfloat16
     """

@@ -255,9 +255,8 @@ class RNN(Layer):
             )
         if initial_state is None and self.stateful:
             # Copies, since the states change before the gradients of this batch are taken.
-            initial_state = tree.map_structure(
-                lambda state: state.detach().to(sequences.device, copy=True).as_subclass(Tensor), self.states
-            )
+            device = sequences.device
+            initial_state = tree.map_structure(lambda state: state.detach().to(device, copy=True), self.states)
         elif initial_state is None:
             initial_state = self.get_initial_state(batch)
         states = list(initial_state) if tree.is_nested(initial_state) else [initial_state]

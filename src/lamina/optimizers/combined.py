@@ -13,7 +13,6 @@ from lamina.core.capture import Captured, revive
 from lamina.core.errors import ArgumentError, ArgumentTypeError, StateError
 from lamina.core.registry import builtin, maybe_scope
 from lamina.core.serialization import serialize_keras_object
-from lamina.core.variable import Variable
 from lamina.optimizers.base import Optimizer, Options, Tensor
 from lamina.optimizers.blocks import kernels
 
@@ -35,6 +34,7 @@ class LossScaleOptimizer(Optimizer):
         ArgumentError: another argument is given that belongs to the inner optimizer.
 
     Example:
+        >>> from lamina import Variable
         >>> from lamina.optimizers import SGD
         >>> weight, optimizer = Variable([1.0]), LossScaleOptimizer(SGD(0.5), initial_scale=4.0)
         >>> optimizer.apply([torch.tensor([4.0])], [weight])
@@ -85,7 +85,7 @@ class LossScaleOptimizer(Optimizer):
         self._follow()
 
     def _follow(self) -> None:
-        """Take all that depends on whether gradients are finite to the weights: there, nobody has to wait to know it."""
+        """Take to the weights what depends on whether gradients are finite; there, nobody waits to know it."""
         if not self._parameters:
             return
         device = self._parameters[0].device
@@ -119,6 +119,8 @@ class LossScaleOptimizer(Optimizer):
         given = [gradient for gradient in grads if gradient is not None and gradient.numel()]
         if not given:
             return torch.ones((), dtype=torch.bool)
+        if self._explicit:  # compilers merge these, and have no kernel for the maximum norm
+            return torch.stack([gradient.isfinite().all() for gradient in given]).all()
         return torch.stack(list(kernels._foreach_norm(given, float("inf")))).isfinite().all()
 
     def _apply(self, grads: Sequence[Any], variables: Sequence[Any] | None) -> None:
@@ -293,6 +295,7 @@ class MultiOptimizer(Optimizer):
         name: see `Optimizer`.
 
     Example:
+        >>> from lamina import Variable
         >>> from lamina.optimizers import SGD
         >>> first, second = Variable([1.0], name="first"), Variable([1.0], name="second")
         >>> optimizer = MultiOptimizer(OptimizerMap(SGD(0.5), {"first": SGD(0.1)}))
