@@ -169,8 +169,7 @@ class Adoption:
         is_first = report.steps == 0  # which prepares things
         report.steps += steps
         self._ahead -= steps
-        if self.kind != "predict":
-            self._spent += seconds
+        self._spent += seconds
         if compiled:
             report.compiled_steps += steps
             report.compiled_ms = _least(report.compiled_ms, each)
@@ -313,7 +312,7 @@ class Adoption:
         largest = 0.0
         for before, made, expected in triples:
             change, gap = _distance(before, expected), _distance(made, expected)
-            noise = 1e-6 * (1.0 + float(expected.double().norm()))
+            noise = 1e-6 * (1.0 + float(torch.linalg.vector_norm(expected.float(), dtype=torch.float64)))
             allowed = _TOLERANCE_LOOSE if narrow or id(expected) in weights else _TOLERANCE
             if gap <= allowed * change + noise:
                 largest = max(largest, gap / (change + noise))
@@ -361,7 +360,7 @@ def _copy(tensor: Tensor) -> Tensor:
 
 
 def _distance(one: Tensor, other: Tensor) -> float:
-    return float((one.double() - other.double()).norm())
+    return float(torch.linalg.vector_norm(one.float() - other.float(), dtype=torch.float64))
 
 
 def _in_short(error: BaseException) -> str:

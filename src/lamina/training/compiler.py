@@ -8,6 +8,7 @@ interfaces used are those of the versions in `TESTED`; with another version noth
 from __future__ import annotations
 
 import ctypes
+import functools
 import hashlib
 import json
 import math
@@ -33,7 +34,6 @@ TESTED = ("2.13",)
 """The versions of torch whose private interfaces this file was written for."""
 
 _DRIVER = Path(__file__).with_name("driver.c")
-_FORMAT = 1
 
 
 class NotCapturable(LaminaError, RuntimeError):
@@ -75,11 +75,19 @@ class Graph:
 
     @property
     def key(self) -> str:
-        """The name under which compiled code is kept: it changes with the graph, torch, lamina's rules and the CPU."""
-        parts = (self.text, torch.__version__, str(_FORMAT), _cpu(), sys.version.split()[0])
+        """The name under which compiled code is kept: it changes with the graph, torch, lamina and the processor."""
+        parts = (self.text, torch.__version__, _own_version(), _cpu(), sys.version.split()[0])
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
+@functools.cache
+def _own_version() -> str:
+    """What changes with lamina's own code, whose rules and operations go into what is compiled."""
+    files = sorted(Path(__file__).parents[1].rglob("*.py"))
+    return f"{len(files)} {max(file.stat().st_mtime_ns for file in files)}"
+
+
+@functools.cache
 def _cpu() -> str:
     """What code may rely on: the processor's instruction sets."""
     try:

@@ -10,6 +10,8 @@ import torch
 from lamina.core import tree
 from lamina.core.tensors import convert_to_numpy
 
+_SHORT = 0.01
+"""Predictions that take longer, in seconds, gain nothing from the short way, and may gain from a compiled step."""
 _DTYPES = frozenset(map(np.dtype, ("float32", "float16", "int64", "int32", "uint8", "bool")))
 
 
@@ -29,9 +31,17 @@ class Serving:
         self.weight = next(iter(model.parameters()), None)
 
     @classmethod
-    def of(cls, model: Any, x: Any) -> Self | None:
-        """What may be answered directly from now on, after a prediction on `x`; None if nothing may."""
-        if type(x) is not np.ndarray or x.dtype not in _DTYPES or x.ndim == 0 or model._has_own_steps():
+    def of(cls, model: Any, x: Any, seconds: float) -> Self | None:
+        """What may be answered directly from now on; None if nothing may, or if it would save too little.
+
+        Args:
+            model: the model.
+            x: what it has predicted on.
+            seconds: what that took.
+        """
+        if seconds > _SHORT or type(x) is not np.ndarray or x.dtype not in _DTYPES or x.ndim == 0:
+            return None
+        if model._has_own_steps():
             return None
         return cls(model, x.shape[1:], x.dtype)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from numbers import Integral
 from typing import Any
@@ -226,8 +227,9 @@ class Trainer(Objective):
         feed = self._feed("predict", x, None, None, batch_size, steps)
         prepare(self, feed, "predict", targets=False)
         calls = self._callbacks(callbacks, verbose, 1, feed)
+        start = time.perf_counter()
         outputs = loop.predict(self, feed, self._executor(), calls)
-        self.__dict__["_serving"] = Serving.of(self, x)
+        self.__dict__["_serving"] = Serving.of(self, x, time.perf_counter() - start)
         return outputs
 
     def train_on_batch(
