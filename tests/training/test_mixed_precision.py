@@ -106,6 +106,13 @@ def test_numpy_results_are_float32(bfloat16):
     assert np.isfinite(model.evaluate(X, np.zeros((32, 3), "float32"), verbose=0))
 
 
+def test_embeddings_cast_rows_and_add_gradients_in_float32(bfloat16):
+    layer = layers.Embedding(3, 2)
+    layer(np.zeros((1, 300), "int64")).sum().backward()
+    gradient = layer.embeddings.grad
+    assert not casting._local.casts and gradient is not None and gradient[0].tolist() == [300.0, 300.0]
+
+
 def test_masks_pass_through(bfloat16):
     embedded = layers.Embedding(5, 4, mask_zero=True)(np.array([[1, 0]]))
     assert embedded.dtype is torch.bfloat16 and embedded._keras_mask.tolist() == [[True, False]]

@@ -10,19 +10,22 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch._subclasses.fake_tensor import unset_fake_temporarily
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
+
+from lamina.core.outline_rules import Rule, rule_of
 
 _META = torch.device("meta")
 _CPU = torch.device("cpu")
 _REFUSED = frozenset({torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape, torch.Tag.inplace_view})
-_KEYS = torch._C._TorchDispatchModeKey
+# Told to give results of any size, but that is so for masks only, which the "meta" device refuses.
+_ALLOWED = frozenset({torch.ops.aten.index.Tensor, torch.ops.aten.repeat_interleave.self_int})
 
 
-class NeedsData(RuntimeError):  # noqa: N818
+class NeedsData(RuntimeError):
     """A function cannot be run on outlines."""
 
 
@@ -72,11 +75,21 @@ class Outlining(TorchDispatchMode):
         super().__init__()
         # The tensors with data that were met, kept so that their ids stay theirs.
         self._met: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._outer = False
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         """Without this torch imports its tracer at the first function called."""
         return False
+
+    def __enter__(self) -> Self:
+        """Begin; also where `with_data` is open around it."""
+        self._outer, _local.paused = _local.paused, False
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        _local.paused = self._outer
 
     def empty(self, shape: Any, dtype: torch.dtype, device: torch.device = _CPU) -> Outline:
         """The outline of a tensor."""
@@ -89,20 +102,23 @@ class Outlining(TorchDispatchMode):
         """One function on outlines, and on tensors with data as if they had none."""
         if _local.paused:
             return func(*args, **(kwargs or {}))
-        takes_device = _takes_device(func)
-        if takes_device is None or _autocast_depth():
+        traits = _functions.get(func) or _traits(func)
+        if traits.refused or _autocast_depth():
             raise NeedsData(f"{func} on a tensor without data")
         call = _Call(self._met)
         with torch._C._DisableTorchDispatch():
             raw_args = [call.raw(arg) for arg in args]
             raw_kwargs = {key: call.raw(value) for key, value in kwargs.items()} if kwargs else {}
             device = call.device
-            if takes_device:
+            if traits.takes_device:
                 device = raw_kwargs.get("device") or device
                 raw_kwargs["device"] = _META
             if "generator" in raw_kwargs:
                 raw_kwargs["generator"] = None
-            return call.outline(func(*raw_args, **raw_kwargs), device or _CPU)
+            result = None if traits.rule is None else traits.rule(*raw_args, **raw_kwargs)
+            if result is None:
+                result = func(*raw_args, **raw_kwargs)
+            return call.outline(result, device or _CPU)
 
 
 class _Call:
@@ -159,17 +175,25 @@ class _Call:
         return result
 
 
-def _takes_device(func: Any) -> bool | None:
-    """Whether a function is told where its result shall be; None if it cannot be run without data."""
-    known = _functions.get(func)
-    if known is None and func not in _functions:
-        refused = not _REFUSED.isdisjoint(func.tags) or any(argument.is_out for argument in func._schema.arguments)
-        takes_device = any(argument.name == "device" for argument in func._schema.arguments)
-        known = _functions[func] = None if refused else takes_device
-    return known
+class _Traits(NamedTuple):
+    """What is known of a function: whether it needs data, whether it is told where its result shall be, a rule."""
+
+    refused: bool
+    takes_device: bool
+    rule: Rule | None
 
 
-_functions: dict[Any, bool | None] = {}
+def _traits(func: Any) -> _Traits:
+    arguments = func._schema.arguments
+    refused = not _REFUSED.isdisjoint(func.tags) and func not in _ALLOWED
+    if any(argument.is_out for argument in arguments):
+        refused = True
+    traits = _Traits(refused, any(argument.name == "device" for argument in arguments), rule_of(func))
+    _functions[func] = traits
+    return traits
+
+
+_functions: dict[Any, _Traits] = {}
 
 
 def _autocast_depth() -> int:
@@ -180,8 +204,7 @@ def _autocast_depth() -> int:
 
 def can_outline() -> bool:
     """Whether nothing else watches what torch does, such as the tracer of a training step."""
-    stack = torch.utils._python_dispatch._get_current_dispatch_mode_stack()
-    return all(type(mode) is Outlining for mode in stack)
+    return all(type(mode) is Outlining for mode in _get_current_dispatch_mode_stack())
 
 
 @contextlib.contextmanager

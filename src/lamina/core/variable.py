@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from lamina.core.dtypes import is_float, standardize_dtype, torch_dtype
 from lamina.core.errors import ArgumentError, ShapeError
 from lamina.core.naming import auto_name
+from lamina.core.outlines import with_data
 from lamina.core.scopes import current_path
 from lamina.core.tensors import convert_to_numpy, convert_to_tensor, default_device
 
@@ -67,7 +67,7 @@ class Variable(torch.nn.Parameter):
         """A variable with a first value."""
         if name is not None and "/" in name:
             raise ArgumentError("A variable's name has no slash.", where="name", received=repr(name))
-        with torch.no_grad(), unset_fake_temporarily():
+        with torch.no_grad(), with_data():
             value = _initial_value(initializer, shape, dtype)
         return cls._wrap(
             value,

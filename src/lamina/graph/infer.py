@@ -1,7 +1,8 @@
 """Shapes and dtypes of results that are not there yet, found by running the function itself on tensors without data.
 
 Each unknown dimension gets a stand-in size; the function runs twice, with two different stand-ins, and whatever differs
-between the two results is unknown too.
+between the two results is unknown too. Outlines are tried first, which is fast; torch's fake tensors decide what these
+cannot, and tell every error.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from torch._subclasses.fake_tensor import (
 from lamina.core import scopes, tree
 from lamina.core.dtypes import standardize_dtype, torch_dtype
 from lamina.core.errors import LaminaError, ShapeError
+from lamina.core.outlines import Outlining, can_outline
+from lamina.core.tensors import default_device
 from lamina.graph.tensor import KerasTensor
 
 _logger = logging.getLogger("torch._subclasses.fake_tensor")
@@ -49,12 +52,32 @@ def infer(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
         (None, 3)
     """
     symbolic = [leaf for leaf in tree.flatten((args, kwargs)) if isinstance(leaf, KerasTensor)]
-    has_unknown = any(None in tensor.shape for tensor in symbolic)
-    first = _run(function, args, kwargs, STAND_INS[0], symbolic, where)
-    if not has_unknown:
-        return tree.map_structure(_known, first)
-    second = _run(function, args, kwargs, STAND_INS[1], symbolic, where)
-    return tree.map_structure(_merge, first, second)
+    stand_ins = STAND_INS if any(None in tensor.shape for tensor in symbolic) else STAND_INS[:1]
+    if can_outline():
+        try:
+            return _symbolic(*[_outline(function, args, kwargs, stand_in) for stand_in in stand_ins])
+        except Exception:  # whatever it was, it happens again below if it is no matter of outlines
+            pass
+    return _symbolic(*[_run(function, args, kwargs, stand_in, symbolic, where) for stand_in in stand_ins])
+
+
+def _symbolic(first: Any, second: Any = None) -> Any:
+    """The results of the runs as symbolic tensors."""
+    return tree.map_structure(_known, first) if second is None else tree.map_structure(_merge, first, second)
+
+
+def _outline(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], stand_in: int) -> Any:
+    device = default_device()
+    with Outlining() as mode, torch.no_grad(), scopes.inferring(stand_in):
+
+        def concrete(leaf: Any) -> Any:
+            if not isinstance(leaf, KerasTensor):
+                return leaf
+            tensor = mode.empty(_sizes(leaf, stand_in), torch_dtype(leaf.dtype), device)
+            return _masked(tensor, concrete(_mask_of(leaf)))
+
+        args, kwargs = tree.map_structure(concrete, (args, kwargs))
+        return function(*args, **kwargs)
 
 
 def _run(
@@ -105,8 +128,12 @@ def _readable(error: Exception, stand_in: int) -> str:
 def _stand_in_tensor(leaf: Any, stand_in: int) -> Any:
     if not isinstance(leaf, KerasTensor):
         return leaf
-    shape = [stand_in if size is None else size for size in leaf.shape]
-    return _masked(torch.empty(shape, dtype=torch_dtype(leaf.dtype)), _stand_in_tensor(_mask_of(leaf), stand_in))
+    tensor = torch.empty(_sizes(leaf, stand_in), dtype=torch_dtype(leaf.dtype))
+    return _masked(tensor, _stand_in_tensor(_mask_of(leaf), stand_in))
+
+
+def _sizes(tensor: KerasTensor, stand_in: int) -> list[int]:
+    return [stand_in if size is None else size for size in tensor.shape]
 
 
 def _mask_of(tensor: Any) -> Any:

@@ -11,7 +11,6 @@ from typing import Any, Self
 import numpy as np
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from lamina import regularizers
 from lamina.core import policies, scopes, tree
@@ -19,6 +18,7 @@ from lamina.core.capture import Captured, accepts, constructor_config, is_ours, 
 from lamina.core.dtypes import torch_dtype
 from lamina.core.errors import ArgumentError, ArgumentTypeError, LaminaError, StateError, nearest, warn_once
 from lamina.core.naming import auto_name
+from lamina.core.outlines import with_data
 from lamina.core.registry import builtin
 from lamina.core.tensors import convert_to_tensor
 from lamina.graph.infer import infer
@@ -671,7 +671,7 @@ def _once_built(build: Callable[..., None]) -> Callable[..., None]:
         before = dict(self._parameters), dict(self._buffers)
         self.__dict__["_building"] = True
         try:
-            with scopes.name_scope(self.name, caller=self), unset_fake_temporarily():
+            with scopes.name_scope(self.name, caller=self), with_data():
                 build(self, *args, **kwargs)
         except BaseException:
             for table, saved in zip((self._parameters, self._buffers), before, strict=True):

@@ -211,7 +211,8 @@ class Embedding(LowRank):
     def build(self, input_shape: Any = None) -> None:
         """Create the table."""
         if not self.built:
-            self.embeddings = self._weight_as_told("embeddings", (self.input_dim, self.output_dim))
+            # The rows are cast, not the table, which may be far larger.
+            self.embeddings = self._weight_as_told("embeddings", (self.input_dim, self.output_dim), autocast=False)
             if self.lora_rank:
                 self.enable_lora(self.lora_rank, self.lora_alpha)
 

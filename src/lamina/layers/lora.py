@@ -26,10 +26,10 @@ class LowRank(Layer):
     lora_rank: int | None = None
     lora_alpha: float | None = None
 
-    def _weight_as_told(self, name: str, shape: Any) -> Variable:
+    def _weight_as_told(self, name: str, shape: Any, autocast: bool = True) -> Variable:
         """A new weight, with the initializer, regularizer and constraint kept under its name."""
         told = {part: getattr(self, f"{name}_{part}") for part in ("initializer", "regularizer", "constraint")}
-        return self.add_weight(shape, name=name, **told)
+        return self.add_weight(shape, name=name, autocast=autocast, **told)
 
     def enable_lora(
         self,

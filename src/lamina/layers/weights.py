@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from lamina import constraints, initializers, regularizers
 from lamina.core import policies, scopes
 from lamina.core.dtypes import is_float, standardize_dtype, torch_dtype
 from lamina.core.errors import ArgumentError, ArgumentTypeError, ShapeError, StateError
 from lamina.core.naming import auto_name
+from lamina.core.outlines import with_data
 from lamina.core.seeds import SeedGenerator
 from lamina.core.tensors import convert_to_tensor, default_device
 from lamina.core.variable import Variable
@@ -129,7 +129,7 @@ class WeightOwner(nn.Module):
         self._check_open(name)
         name = name or auto_name("variable")
         path = f"{self.path}/{name}" if self.built and not scopes.current_path() else None
-        with torch.no_grad(), unset_fake_temporarily(), scopes.name_scope(self.name, caller=self):
+        with torch.no_grad(), with_data(), scopes.name_scope(self.name, caller=self):
             value = convert_to_tensor(initializer(shape, dtype=standardized), standardized, default_device())
             if layout is not None:
                 value = _channels_last(value, layout)

@@ -25,6 +25,7 @@ LARGE_KERNEL = 2**17
 """From how many elements on a kernel may be worth another way; below, calling it costs more than it gains."""
 
 _LARGE_PRODUCT = 5 * 10**7
+_LARGE_IN_COMPILED = 2 * 10**7
 _FEW_ROWS = 128
 
 _PLAIN = (Tensor, torch.nn.Parameter, Variable)
@@ -88,14 +89,14 @@ def _is_watched() -> bool:
 
 
 def prefers_onednn(left: Tensor, right: Tensor) -> bool:
-    """Whether the product of two matrices is for oneDNN, by the same rule as in `affine`, forward and backward.
+    """Whether the product of two matrices is for oneDNN, in compiled code, where asking costs nothing.
 
     Args:
         left: shape (m, k); stored by columns where the product is the gradient of a kernel.
         right: shape (k, n).
     """
     rows, inner, columns = *left.shape, right.shape[1]
-    if left.dtype is not torch.float32 or left.device.type != "cpu" or rows * inner * columns < _LARGE_PRODUCT:
+    if left.dtype is not torch.float32 or left.device.type != "cpu" or rows * inner * columns < _LARGE_IN_COMPILED:
         return False
     is_of_kernel = left.stride(0) == 1 and inner > 1
     suits = inner <= _FEW_ROWS and rows * columns >= LARGE_KERNEL if is_of_kernel else inner * columns >= LARGE_KERNEL

@@ -23,8 +23,12 @@ Tensor = torch.Tensor
 
 _WORTH_SECONDS = 3.0
 """Work ahead, or behind, from which on compiling pays."""
+_SETTLING_SECONDS = 0.3
+"""Before that, nothing is begun that could delay the end of a first short epoch."""
 _TRACING_SECONDS = 0.015
 """What tracing takes for each layer, roughly."""
+_SMALL_STEP_MS = 2.0
+"""Eager steps that take less gain little from a second thread."""
 _ROUNDS = 3
 _GAIN = 0.97
 _TOLERANCE, _TOLERANCE_LOOSE = 0.02, 0.3
@@ -185,6 +189,14 @@ class Adoption:
         best = report.eager_ms if report.runs == "eager" else report.compiled_ms
         return None if best is None else best / 1e3
 
+    @property
+    def leaves_a_core(self) -> bool:
+        """Whether eager steps shall use a thread less, for the compiler: where that costs them little."""
+        if self._phase != "making" or self._compilation is None or torch.get_num_threads() == 1:
+            return False
+        eager = self.report.eager_ms
+        return torch.get_num_threads() > 2 or (eager is not None and eager < _SMALL_STEP_MS)
+
     def clock(self) -> float:
         """The time; on a GPU, while eager and faster steps are compared, when all work so far is done."""
         if self._on_gpu and self._phase == "trial":
@@ -214,7 +226,7 @@ class Adoption:
 
     def _is_worth_it(self) -> bool:
         eager = self.report.eager_ms
-        if eager is None:
+        if eager is None or self._spent < _SETTLING_SECONDS:
             self.report.why = "it has just begun"
             return False
         work = max(self._ahead * eager / 1e3, self._spent)

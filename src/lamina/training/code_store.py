@@ -16,7 +16,7 @@ from lamina.core.config import home_folder
 from lamina.training.compiler import Graph
 
 _KEPT = 64
-_NICENESS = 5
+_NICENESS = 10
 
 
 def code_folder() -> Path:

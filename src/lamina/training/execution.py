@@ -8,7 +8,8 @@ is faster. Whatever fails on the way leaves things as they were, and the report 
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -137,6 +138,18 @@ class AdaptiveExecutor(EagerExecutor):
             adoption.took(now - start, count, compiled=True)
             start = now
         if count < len(batches):
-            returned = super().run(kind, batches[count:])
+            with _one_thread_less() if adoption.leaves_a_core else contextlib.nullcontext():
+                returned = super().run(kind, batches[count:])
             adoption.took(adoption.clock() - start, len(batches) - count, compiled=False)
         return returned
+
+
+@contextlib.contextmanager
+def _one_thread_less() -> Iterator[None]:
+    """Leave a core to the compiler: threads that wait for one that is not running cost far more than a thread less."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads - 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
