@@ -147,7 +147,7 @@ def test_a_failing_compiler_is_reported(monkeypatch):
 class Broken:
     was_kept, seconds, error = False, 0.0, "no space left"
 
-    def __init__(self, graph):
+    def __init__(self, graph, awaited):
         pass
 
     def done(self, wait=False):

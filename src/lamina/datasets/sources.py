@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lamina.core.errors import ArgumentError, DataError, FileError
 from lamina.core.config import home_folder
+from lamina.core.errors import ArgumentError, DataError, FileError
 from lamina.datasets.download import Checksum, download
 from lamina.saving.files import replacing
 

@@ -254,7 +254,7 @@ class Adoption:
         start = time.perf_counter()
         self._capture = capture(self._state, self.kind, batch)
         self.report.tracing_seconds = time.perf_counter() - start
-        self._compilation = Compilation(self._capture.graph)
+        self._compilation = Compilation(self._capture.graph, awaited=self.forced)
         self.report.from_disk = self._compilation.was_kept
         self.report.why = "compiled code is being made"
 

@@ -56,17 +56,18 @@ def _prune(folder: Path) -> None:
 
 
 class Compilation:
-    """A graph on its way to machine code, in a process with low priority, unless the code is on disk already.
+    """A graph on its way to machine code, in a process of its own, unless the code is on disk already.
 
     Args:
         graph: the graph.
+        awaited: whether somebody waits for it; else it takes what the training leaves of the processor.
 
     Attributes:
         folder: where the code lies once `done` has said True.
         was_kept: whether it was there from an earlier run.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, awaited: bool = False) -> None:
         root = code_folder()
         self.folder = root / graph.key
         self.was_kept = (self.folder / "code.json").exists()
@@ -80,7 +81,7 @@ class Compilation:
             return
         _prune(root)
         self._log = root / f".log-{graph.key}-{os.getpid()}"
-        self._process = _start(graph.text, self.folder, self._log)
+        self._process = _start(graph.text, self.folder, self._log, 0 if awaited else _NICENESS)
         self._stop = weakref.finalize(self, _stop, self._process, self._log)
 
     def done(self, wait: bool = False) -> bool:
@@ -105,8 +106,8 @@ class Compilation:
         return True
 
 
-def _start(text: str, folder: Path, log: Path) -> subprocess.Popen[bytes]:
-    """The process that compiles a graph, with this package on its path and the lowest claims on the processor."""
+def _start(text: str, folder: Path, log: Path, niceness: int) -> subprocess.Popen[bytes]:
+    """The process that compiles a graph, with this package on its path."""
     places = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]
     environment = {
         **os.environ,
@@ -114,7 +115,7 @@ def _start(text: str, folder: Path, log: Path) -> subprocess.Popen[bytes]:
         "TORCHINDUCTOR_CACHE_DIR": str(folder.parent / "headers"),
         "OMP_NUM_THREADS": "1",
     }
-    nice = ["nice", "-n", str(_NICENESS)] if shutil.which("nice") else []
+    nice = ["nice", "-n", str(niceness)] if niceness and shutil.which("nice") else []
     with tempfile.TemporaryFile() as graph, log.open("wb") as output:
         graph.write(text.encode())
         graph.seek(0)
