@@ -1,5 +1,8 @@
 """Symbolic tensors, shape inference, and graphs run as plans."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,7 +15,7 @@ from lamina.graph.infer import STAND_INS
 from lamina.graph.op import broadcast_shapes, op
 from lamina.graph.tensor import KerasTensor
 from lamina.layers import Dense, Embedding, Input, Layer
-from lamina.models import Model, model_from_json
+from lamina.models import Model, Sequential, model_from_json
 
 
 @op
@@ -151,3 +154,43 @@ def test_symbolic_tensors_are_found_in_lists_by_identity():
     x, y = Input(shape=(3,)), Input(shape=(3,))
     assert x in [y, x] and x not in [y]
     assert isinstance(x != y, KerasTensor) and isinstance(round(x), KerasTensor)
+
+
+_ORDINARY_MODELS = """
+import sys
+from lamina import layers as L, models
+
+L.Input((8,))
+models.Sequential([L.Input((8,)), L.Dense(8, activation="relu"), L.Dropout(0.5), L.Dense(2, activation="softmax")])
+models.Sequential([
+    L.Input((28, 28, 1)), L.Conv2D(4, 3, activation="relu"), L.BatchNormalization(), L.MaxPooling2D(), L.Flatten(),
+    L.Dense(2),
+])
+models.Sequential([L.Input((5, 3)), L.LSTM(4, return_sequences=True), L.GRU(4), L.Dense(1, activation="sigmoid")])
+i = L.Input((6,), dtype="int32")
+x = L.Embedding(9, 8)(i)
+x = L.LayerNormalization()(x + L.MultiHeadAttention(2, 4)(x, x))
+x = L.Concatenate()([x, L.Dense(8, activation="gelu")(x)])
+models.Model(i, L.Dense(1)(L.GlobalAveragePooling1D()(x)))
+print([name for name in ("sympy", "torch._dynamo", "torch.fx.experimental.symbolic_shapes") if name in sys.modules])
+"""
+
+
+def test_building_a_model_does_not_load_the_tracer():
+    done = subprocess.run([sys.executable, "-c", _ORDINARY_MODELS], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_layer_is_run_at_most_twice_to_be_built():
+    runs = []
+
+    class Counting(Layer):
+        def call(self, inputs):
+            runs.append(tuple(inputs.shape))
+            return inputs * 2
+
+    Sequential([Input((4,)), Counting(), Counting()])
+    assert len(runs) == 4
+    runs.clear()
+    Counting()(Input(batch_shape=(2, 4)))
+    assert runs == [(2, 4)]

@@ -116,8 +116,11 @@ def test_what_is_not_faster_or_not_right_is_left(monkeypatch):
     assert "is off by" in model.execution_report().steps["train"].why
 
 
-def test_without_enough_work_nothing_is_compiled():
+def test_without_enough_work_nothing_is_compiled(monkeypatch):
     model = make()
+    model.fit(X, Y, batch_size=16, epochs=2, verbose=0)
+    assert model.execution_report().steps["train"].why == "it has just begun"
+    monkeypatch.setattr(adoption, "_SETTLING_SECONDS", 0.0)
     model.fit(X, Y, batch_size=16, epochs=2, verbose=0)
     report = model.execution_report().steps["train"]
     assert report.runs == "eager" and "not enough work" in report.why

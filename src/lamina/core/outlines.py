@@ -20,6 +20,7 @@ from lamina.core.outline_rules import Rule, rule_of
 
 _META = torch.device("meta")
 _CPU = torch.device("cpu")
+_NO_DISPATCH = getattr(torch.Tensor, "__torch_dispatch__", None)
 _REFUSED = frozenset({torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape, torch.Tag.inplace_view})
 # Told to give results of any size, but that is so for masks only, which the "meta" device refuses.
 _ALLOWED = frozenset({torch.ops.aten.index.Tensor, torch.ops.aten.repeat_interleave.self_int})
@@ -42,7 +43,7 @@ class Outline(torch.Tensor):
 
     raw: torch.Tensor
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @classmethod
     def __torch_dispatch__(
@@ -55,6 +56,8 @@ class Outline(torch.Tensor):
 def _outline_of(raw: torch.Tensor, device: torch.device) -> Outline:
     if raw.layout is not torch.strided:
         raise NeedsData(f"a tensor of layout {raw.layout}")
+    if device.index is None and device.type not in ("cpu", "meta"):
+        device = torch.device(device.type, torch.accelerator.current_device_index())
     outline = torch.Tensor._make_wrapper_subclass(
         Outline, raw.shape, strides=raw.stride(), storage_offset=raw.storage_offset(), dtype=raw.dtype, device=device
     )
@@ -150,7 +153,7 @@ class _Call:
     def _of_data(self, value: torch.Tensor) -> torch.Tensor:
         if id(value) in self.met:
             return self.met[id(value)][1]
-        own_ways = type(value).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__
+        own_ways = getattr(type(value), "__torch_dispatch__", None) is not _NO_DISPATCH
         if own_ways or value.layout is not torch.strided or value.is_quantized:
             raise NeedsData(f"a tensor of type {type(value).__name__}")
         raw = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=_META)
