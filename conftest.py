@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("LAMINA_HOME", tempfile.mkdtemp(prefix="lamina-home-"))
 
 import pytest
 from hypothesis import settings

@@ -29,6 +29,8 @@ _TRACING_SECONDS = 0.015
 """What tracing takes for each layer, roughly."""
 _SMALL_STEP_MS = 2.0
 """Eager steps that take less gain little from a second thread."""
+_COMPILING_SECONDS = 10.0
+"""What compiling takes, roughly, while it has a core for itself."""
 _ROUNDS = 3
 _GAIN = 0.97
 _TOLERANCE, _TOLERANCE_LOOSE = 0.02, 0.3
@@ -191,11 +193,8 @@ class Adoption:
 
     @property
     def leaves_a_core(self) -> bool:
-        """Whether eager steps shall use a thread less, for the compiler: where that costs them little."""
-        if self._phase != "making" or self._compilation is None or torch.get_num_threads() == 1:
-            return False
-        eager = self.report.eager_ms
-        return torch.get_num_threads() > 2 or (eager is not None and eager < _SMALL_STEP_MS)
+        """Whether eager steps shall use a thread less, because a compiler is at work."""
+        return self._phase == "making" and self._compilation is not None and torch.get_num_threads() > 1
 
     def clock(self) -> float:
         """The time; on a GPU, while eager and faster steps are compared, when all work so far is done."""
@@ -230,7 +229,9 @@ class Adoption:
             self.report.why = "it has just begun"
             return False
         work = max(self._ahead * eager / 1e3, self._spent)
-        if work < _WORTH_SECONDS:
+        # A thread less while the compiler works is a loss for large steps, and hardly one for small steps.
+        loss = 0.0 if eager < _SMALL_STEP_MS else _COMPILING_SECONDS / torch.get_num_threads()
+        if work < _WORTH_SECONDS + 10 * loss:
             self.report.why = "there is not enough work ahead for compiling to pay"
             return False
         state = self._find_state()
