@@ -144,4 +144,5 @@ def use_torch(options: Options) -> None:
     import torch
 
     torch.set_num_threads(options.threads)
-    torch.set_default_device(options.device)
+    if options.device != "cpu":  # a default device is a mode, which every call of torch then goes through
+        torch.set_default_device(options.device)

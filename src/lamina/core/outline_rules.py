@@ -15,15 +15,16 @@ import torch
 
 Tensor = torch.Tensor
 Rule = Callable[..., Any]
-_aten = torch.ops.aten
 
 
 def rule_of(func: Any) -> Rule | None:
     """The rule for a function, called with its arguments, tensors on the "meta" device among them."""
-    if func in _RULES:
-        return _RULES[func]
-    tags = func.tags
-    if torch.Tag.pointwise in tags and torch.Tag.nondeterministic_seeded not in tags and func not in _NOT_BROADCAST:
+    name, tags = str(func), func.tags
+    if name in _RULES:
+        return _RULES[name]
+    if name in _RANGES:
+        return lambda *args, **kwargs: _range(func, args, kwargs)
+    if torch.Tag.pointwise in tags and torch.Tag.nondeterministic_seeded not in tags and name not in _NOT_BROADCAST:
         return lambda *args, **kwargs: _pointwise(func, args, kwargs)
     if torch.Tag.reduction in tags:
         return lambda *args, **kwargs: _reduction(func, args, kwargs)
@@ -31,7 +32,7 @@ def rule_of(func: Any) -> Rule | None:
 
 
 # Called value by value, but told a layout or a device.
-_NOT_BROADCAST = frozenset({_aten.clone.default, _aten._to_copy.default})
+_NOT_BROADCAST = frozenset({"aten.clone.default", "aten._to_copy.default"})
 
 
 def _pointwise(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -286,14 +287,13 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: 
     return _like(query), sums.transpose(1, 2)
 
 
-def _range(func: Any) -> Rule:
+def _range(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     """Numbers in a row are made for real: how many there are, and of which dtype, only torch itself says exactly."""
+    made = func(*args, **{**kwargs, "device": "cpu"})
+    return torch.empty(made.shape, dtype=made.dtype, device="meta")
 
-    def rule(*args: Any, **kwargs: Any) -> Tensor:
-        made = func(*args, **{**kwargs, "device": "cpu"})
-        return torch.empty(made.shape, dtype=made.dtype, device="meta")
 
-    return rule
+_RANGES = frozenset({"aten.arange.default", "aten.arange.start", "aten.arange.start_step"})
 
 
 def _cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor | None:
@@ -325,31 +325,28 @@ def _stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor | None:
     return first.new_empty((*first.shape[:axis], len(tensors), *first.shape[axis:]))
 
 
-_RULES: dict[Any, Rule] = {
-    _aten.mm.default: _mm,
-    _aten.addmm.default: _addmm,
-    _aten.bmm.default: _bmm,
-    _aten.baddbmm.default: _baddbmm,
-    _aten.convolution.default: _convolution,
-    _aten.max_pool2d_with_indices.default: _max_pool,
-    _aten.max_pool3d_with_indices.default: _max_pool,
-    _aten.avg_pool2d.default: _average_pool,
-    _aten.avg_pool3d.default: _average_pool,
-    _aten.native_batch_norm.default: _batch_norm,
-    _aten.native_layer_norm.default: _layer_norm,
-    _aten.native_group_norm.default: _group_norm,
-    _aten.cumsum.default: _cumulated,
-    _aten.cumprod.default: _cumulated,
-    _aten._softmax.default: _softmax,
-    _aten._log_softmax.default: _softmax,
-    _aten.embedding.default: _embedding,
-    _aten._scaled_dot_product_flash_attention_for_cpu.default: _attention,
-    _aten.cat.default: _cat,
-    _aten.stack.default: _stack,
-    _aten.zeros_like.default: _same,
-    _aten.ones_like.default: _same,
-    _aten.full_like.default: _same,
-    _aten.arange.default: _range(_aten.arange.default),
-    _aten.arange.start: _range(_aten.arange.start),
-    _aten.arange.start_step: _range(_aten.arange.start_step),
+_RULES: dict[str, Rule] = {
+    "aten.mm.default": _mm,
+    "aten.addmm.default": _addmm,
+    "aten.bmm.default": _bmm,
+    "aten.baddbmm.default": _baddbmm,
+    "aten.convolution.default": _convolution,
+    "aten.max_pool2d_with_indices.default": _max_pool,
+    "aten.max_pool3d_with_indices.default": _max_pool,
+    "aten.avg_pool2d.default": _average_pool,
+    "aten.avg_pool3d.default": _average_pool,
+    "aten.native_batch_norm.default": _batch_norm,
+    "aten.native_layer_norm.default": _layer_norm,
+    "aten.native_group_norm.default": _group_norm,
+    "aten.cumsum.default": _cumulated,
+    "aten.cumprod.default": _cumulated,
+    "aten._softmax.default": _softmax,
+    "aten._log_softmax.default": _softmax,
+    "aten.embedding.default": _embedding,
+    "aten._scaled_dot_product_flash_attention_for_cpu.default": _attention,
+    "aten.cat.default": _cat,
+    "aten.stack.default": _stack,
+    "aten.zeros_like.default": _same,
+    "aten.ones_like.default": _same,
+    "aten.full_like.default": _same,
 }

@@ -23,7 +23,7 @@ _CPU = torch.device("cpu")
 _NO_DISPATCH = getattr(torch.Tensor, "__torch_dispatch__", None)
 _REFUSED = frozenset({torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape, torch.Tag.inplace_view})
 # Told to give results of any size, but that is so for masks only, which the "meta" device refuses.
-_ALLOWED = frozenset({torch.ops.aten.index.Tensor, torch.ops.aten.repeat_interleave.self_int})
+_ALLOWED = frozenset({"aten.index.Tensor", "aten.repeat_interleave.self_int"})
 
 
 class NeedsData(RuntimeError):
@@ -188,7 +188,7 @@ class _Traits(NamedTuple):
 
 def _traits(func: Any) -> _Traits:
     arguments = func._schema.arguments
-    refused = not _REFUSED.isdisjoint(func.tags) and func not in _ALLOWED
+    refused = not _REFUSED.isdisjoint(func.tags) and str(func) not in _ALLOWED
     if any(argument.is_out for argument in arguments):
         refused = True
     traits = _Traits(refused, any(argument.name == "device" for argument in arguments), rule_of(func))
