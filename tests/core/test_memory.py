@@ -87,7 +87,13 @@ def test_only_gnu_malloc_is_told(monkeypatch):
 
 @pytest.mark.skipif(memory._gnu_malloc() is None, reason="malloc is not that of the GNU C library")
 def test_steps_take_the_same_pages_again():
-    output = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True).stdout
-    without, kept, again = map(int, output.split())
-    assert kept * 2 < without
-    assert kept < again  # what was free when it was switched off has been given back
+    # The system takes pages back when it is short of memory, so a single run may show nothing.
+    found = []
+    for _ in range(5):
+        run = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+        without, kept, again = map(int, run.stdout.split())
+        found.append((without, kept, again))
+        if kept * 2 < without and kept < again:  # what was free when it was switched off has been given back
+            return
+    pytest.fail(f"pages are taken anew at each step: {found}")
