@@ -94,6 +94,6 @@ def test_steps_take_the_same_pages_again():
         assert run.returncode == 0, run.stderr
         without, kept, again = map(int, run.stdout.split())
         found.append((without, kept, again))
-        if kept * 2 < without and kept < again:  # what was free when it was switched off has been given back
+        if kept * 10 < without and kept * 5 < again:  # what was free when it was switched off has been given back
             return
     pytest.fail(f"pages are taken anew at each step: {found}")

@@ -147,6 +147,14 @@ def test_a_failing_compiler_is_reported(monkeypatch):
         model.fit(X, Y, batch_size=16, epochs=2, verbose=0)
 
 
+def test_whatever_fails_on_the_way_leaves_training_as_it_was(monkeypatch):
+    monkeypatch.setattr(adoption, "Compilation", Unreadable)
+    model = make(jit_compile=True)
+    with pytest.warns(UserWarning, match="run eagerly: ValueError: no JSON"):
+        model.fit(X, Y, batch_size=16, epochs=2, verbose=0)
+    assert int(model.optimizer.iterations) == 10
+
+
 class Broken:
     was_kept, seconds, error = False, 0.0, "no space left"
 
@@ -155,6 +163,11 @@ class Broken:
 
     def done(self, wait=False):
         return True
+
+
+class Unreadable(Broken):
+    def done(self, wait=False):
+        raise ValueError("no JSON")
 
 
 def test_reasons_for_eager():

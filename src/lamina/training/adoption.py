@@ -211,7 +211,8 @@ class Adoption:
                 self._advance(batches[0], step_state)
             except NotCapturable as error:
                 self._settle(error.what)
-            except (RuntimeError, OSError, MemoryError) as error:
+            except Exception as error:
+                # An error of the model's own comes again, and is raised, when the batch now runs eagerly.
                 self._settle(_in_short(error))
         if self._phase == "adopted":
             return self._faster

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from lamina.core import tree
-from lamina.core.seeds import SeedGenerator
 from lamina.core.variable import Variable
+from lamina.layers.weights import seed_generators
 from lamina.metrics import Metric
 from lamina.optimizers import LossScaleOptimizer, Optimizer
 from lamina.optimizers.schedules import LearningRateSchedule
@@ -69,9 +69,7 @@ class State:
         self.metrics = list({id(metric): metric for metric in metrics}.values())
         self.optimizer = optimizer
         self.modules = list(step_state.model.modules())
-        self.seeds = [
-            value for module in self.modules for value in vars(module).values() if isinstance(value, SeedGenerator)
-        ]
+        self.seeds = seed_generators(step_state.model)
         found: list[Tensor] = []
         for module in self.modules:
             found += [t for t in (*module._parameters.values(), *module._buffers.values()) if t is not None]
