@@ -14,6 +14,7 @@ PROGRAMS = {
     "calls": "Python calls and frames of a step",
     "memory": "whether memory grows",
     "imports": "what importing costs",
+    "first": "how soon the first step ends",
     "forward": "what a forward pass costs",
 }
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -35,6 +39,16 @@ def make(**options):
     )
     model.compile("adam", loss="mse", metrics=["mae"], **options)
     return model
+
+
+def wait_for_code(model):
+    """Until the step of training is traced and compiled."""
+    adoption = model._adoptions["train"]
+    while adoption._compilation is None and adoption._phase == "making":
+        adoption._tracing.done(wait=True)
+        model.fit(X[:8], Y[:8], batch_size=8, verbose=0)
+    if adoption._compilation is not None:
+        adoption._compilation.done(wait=True)
 
 
 def twin_of(model, **options):
@@ -86,7 +100,7 @@ def test_auto_adopts_what_is_faster(monkeypatch):
     model.fit(X, Y, batch_size=16, epochs=2, verbose=0)
     report = model.execution_report().steps["train"]
     assert report.runs == "eager" and report.why == "compiled code is being made"
-    model._adoptions["train"]._compilation.done(wait=True)
+    wait_for_code(model)
     monkeypatch.setattr(adoption, "_GAIN", 1e9)
     model.fit(X, Y, batch_size=16, epochs=12, verbose=0)
     report = model.execution_report().steps["train"]
@@ -103,7 +117,7 @@ def test_what_is_not_faster_or_not_right_is_left(monkeypatch):
     monkeypatch.setattr(adoption, "_GAIN", 0.0)
     model = make()
     model.fit(X, Y, batch_size=16, epochs=2, verbose=0)
-    model._adoptions["train"]._compilation.done(wait=True)
+    wait_for_code(model)
     model.fit(X, Y, batch_size=16, epochs=12, verbose=0)
     report = model.execution_report().steps["train"]
     assert report.runs == "eager" and report.why == "the compiled step is not faster"
@@ -113,6 +127,8 @@ def test_what_is_not_faster_or_not_right_is_left(monkeypatch):
     monkeypatch.setattr(adoption.CompiledStep, "run", lambda self, batches: [run(self, batches) for _ in range(2)][-1])
     model = make()
     model.fit(X, Y, batch_size=16, epochs=2, verbose=0)
+    wait_for_code(model)
+    model.fit(X, Y, batch_size=16, epochs=1, verbose=0)
     assert "is off by" in model.execution_report().steps["train"].why
 
 
@@ -207,3 +223,20 @@ def test_callbacks_that_listen_hear_every_batch():
     model = make()
     model.fit(X, Y, batch_size=8, epochs=3, verbose=0, callbacks=[callback])
     assert heard == list(range(9)) * 3
+
+
+def test_a_compilation_ends_with_the_process_that_wants_it():
+    program = (
+        "import sys, threading, time; from lamina.training.worker import _end_when_closed\n"
+        "threading.Thread(target=_end_when_closed, args=(int(sys.argv[1]),), daemon=True).start()\n"
+        "print('watching', flush=True); time.sleep(60)"
+    )
+    watched, lifeline = os.pipe()
+    command = [sys.executable, "-c", program, str(watched)]
+    with subprocess.Popen(
+        command, pass_fds=(watched,), start_new_session=True, stdout=subprocess.PIPE, text=True
+    ) as process:
+        os.close(watched)
+        assert process.stdout is not None and process.stdout.readline() == "watching\n"
+        os.close(lifeline)
+        assert process.wait(20) == -signal.SIGTERM

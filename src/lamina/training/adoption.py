@@ -12,12 +12,13 @@ from typing import Any
 import torch
 
 from lamina.core import tree
-from lamina.training.capture import STEPS, Capture, State, capture
+from lamina.training.capture import STEPS, Capture, State
 from lamina.training.code_store import Compilation
 from lamina.training.compiler import NotCapturable, Program, unavailable
 from lamina.training.cuda_graph import RecordedStep
 from lamina.training.report import StepReport
 from lamina.training.step import TrainState
+from lamina.training.tracing import Tracing
 
 Tensor = torch.Tensor
 
@@ -145,6 +146,7 @@ class Adoption:
         self._phase = "waiting"
         self._state: State | None = None
         self._settings: Any = None
+        self._tracing: Tracing | None = None
         self._capture: Capture | None = None
         self._compilation: Compilation | None = None
         self._faster: FasterStep | None = None
@@ -193,8 +195,8 @@ class Adoption:
 
     @property
     def leaves_a_core(self) -> bool:
-        """Whether eager steps shall use a thread less, because a compiler is at work."""
-        return self._phase == "making" and self._compilation is not None and torch.get_num_threads() > 1
+        """Whether eager steps shall use a thread less, because the step is being traced or compiled beside them."""
+        return self._phase == "making" and self._tracing is not None and torch.get_num_threads() > 1
 
     def clock(self) -> float:
         """The time; on a GPU, while eager and faster steps are compared, when all work so far is done."""
@@ -242,7 +244,7 @@ class Adoption:
         return True
 
     def _begin(self, batch: Any) -> None:
-        """Trace the step and have it compiled; on a GPU record it when it is tried."""
+        """Have the step traced; on a GPU record it when it is tried."""
         self._state = self._find_state()
         self._settings = self._state.settings()
         self._signature = signature_of(batch)
@@ -253,16 +255,19 @@ class Adoption:
         reason = unavailable()
         if reason is not None:
             raise NotCapturable(reason)
-        start = time.perf_counter()
-        self._capture = capture(self._state, self.kind, batch)
-        self.report.tracing_seconds = time.perf_counter() - start
-        self._compilation = Compilation(self._capture.graph, awaited=self.forced)
-        self.report.from_disk = self._compilation.was_kept
+        self._tracing = Tracing(self._state, self.kind, batch, awaited=self.forced)
         self.report.why = "compiled code is being made"
 
     def _continue(self, batch: Any, step_state: TrainState) -> None:
-        """If the faster step is there, and right: try it."""
+        """Have the traced step compiled; if the faster step is there, and right: try it."""
         assert self._state is not None
+        if self._tracing is not None and self._capture is None:
+            if not self._tracing.done(wait=self.forced):
+                return
+            self._capture = self._tracing.result()
+            self.report.tracing_seconds = self._tracing.seconds
+            self._compilation = Compilation(self._capture.graph, awaited=self.forced)
+            self.report.from_disk = self._compilation.was_kept
         if self._compilation is not None and not self._compilation.done(wait=self.forced):
             return
         if signature_of(batch) != self._signature:

@@ -175,13 +175,14 @@ def _named(module: torch.nn.Module) -> str:
     return f"layer '{getattr(module, 'name', None) or type(module).__name__}'"
 
 
-def capture(state: State, kind: str, batch: Any) -> Capture:
+def capture(state: State, kind: str, batch: Any, threads: int | None = None) -> Capture:
     """Trace a step, twice: what differs between the two was decided by Python and not by the data.
 
     Args:
         state: all that the step reads and changes.
         kind: "train", "test" or "predict".
         batch: a batch as the step will get it.
+        threads: how many the compiled step shall use; as many as torch does by default.
 
     Raises:
         NotCapturable: the step cannot be traced; the message says why.
@@ -208,7 +209,8 @@ def capture(state: State, kind: str, batch: Any) -> Capture:
         return results
 
     tensors = [tensor.detach() if not tensor.requires_grad else tensor for tensor in state.tensors]
-    first, second = (_traced(function, [*tensors, *given]) for _ in range(2))
+    threads = threads or torch.get_num_threads()
+    first, second = (_traced(function, [*tensors, *given], threads) for _ in range(2))
     if first.text != second.text:
         raise NotCapturable("the step is not the same each time: Python code in it draws numbers or counts calls")
     return Capture(second, state.tensors, outputs[0] if kind == "predict" else None)
@@ -225,9 +227,9 @@ def _refuse_kept(state: State, stand_ins: Sequence[Tensor]) -> None:
                 raise NotCapturable(f"{_named(module)} keeps a tensor of each step in its attribute {key!r}")
 
 
-def _traced(function: Callable[..., Any], inputs: Sequence[Tensor]) -> Graph:
+def _traced(function: Callable[..., Any], inputs: Sequence[Tensor], threads: int) -> Graph:
     try:
-        return trace(function, inputs)
+        return trace(function, inputs, threads)
     except NotCapturable:
         raise
     except Exception as error:

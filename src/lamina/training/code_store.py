@@ -81,8 +81,8 @@ class Compilation:
             return
         _prune(root)
         self._log = root / f".log-{graph.key}-{os.getpid()}"
-        self._process = _start(graph.text, self.folder, self._log, 0 if awaited else _NICENESS)
-        self._stop = weakref.finalize(self, _stop, self._process, self._log)
+        self._process, lifeline = _start(graph.text, self.folder, self._log, 0 if awaited else _NICENESS)
+        self._stop = weakref.finalize(self, _stop, self._process, self._log, lifeline)
 
     def done(self, wait: bool = False) -> bool:
         """Whether it has ended; `error` then says why there is no code, if there is none.
@@ -106,8 +106,8 @@ class Compilation:
         return True
 
 
-def _start(text: str, folder: Path, log: Path, niceness: int) -> subprocess.Popen[bytes]:
-    """The process that compiles a graph, with this package on its path."""
+def _start(text: str, folder: Path, log: Path, niceness: int) -> tuple[subprocess.Popen[bytes], int]:
+    """The process that compiles a graph, with this package on its path; it ends when the descriptor is closed."""
     places = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]
     environment = {
         **os.environ,
@@ -116,23 +116,33 @@ def _start(text: str, folder: Path, log: Path, niceness: int) -> subprocess.Pope
         "OMP_NUM_THREADS": "1",
     }
     nice = ["nice", "-n", str(niceness)] if niceness and shutil.which("nice") else []
-    with tempfile.TemporaryFile() as graph, log.open("wb") as output:
-        graph.write(text.encode())
-        graph.seek(0)
-        return subprocess.Popen(
-            [*nice, sys.executable, "-m", "lamina.training.worker", str(folder)],
-            stdin=graph,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-        )
+    watched, lifeline = os.pipe()  # the system closes it for a process that is killed
+    try:
+        with tempfile.TemporaryFile() as graph, log.open("wb") as output:
+            graph.write(text.encode())
+            graph.seek(0)
+            process = subprocess.Popen(
+                [*nice, sys.executable, "-m", "lamina.training.worker", str(folder), str(watched)],
+                stdin=graph,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+                pass_fds=(watched,),
+            )
+    except BaseException:
+        os.close(lifeline)
+        raise
+    finally:
+        os.close(watched)
+    return process, lifeline
 
 
-def _stop(process: subprocess.Popen[bytes], log: Path) -> None:
+def _stop(process: subprocess.Popen[bytes], log: Path, lifeline: int) -> None:
     """End a compilation that nobody waits for any more, with the compilers it has started."""
     if process.poll() is None:
         with contextlib.suppress(OSError):
             os.killpg(process.pid, 15)
         process.wait()
+    os.close(lifeline)
     log.unlink(missing_ok=True)

@@ -98,12 +98,13 @@ def _cpu() -> str:
     return f"{platform.machine()} {flags}"
 
 
-def trace(function: Callable[..., Any], inputs: Sequence[Tensor]) -> Graph:
+def trace(function: Callable[..., Any], inputs: Sequence[Tensor], threads: int) -> Graph:
     """The torch operations that a function runs, without running them on data.
 
     Args:
         function: takes a list of tensors, which it may change in place, and returns a list of tensors.
         inputs: tensors like those it will be given. They are looked at, not used.
+        threads: how many the compiled function shall use.
 
     Raises:
         NotCapturable: the function reads values, draws from a generator, or does what a graph cannot hold.
@@ -121,10 +122,10 @@ def trace(function: Callable[..., Any], inputs: Sequence[Tensor]) -> Graph:
     assert detect_fake_mode(fakes) is mode
     module = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(fakes)
     module.graph.eliminate_dead_code()
-    return _encode(module, len(fakes))
+    return _encode(module, len(fakes), threads)
 
 
-def _encode(module: Any, inputs: int) -> Graph:
+def _encode(module: Any, inputs: int, threads: int) -> Graph:
     """A graph of torch.fx as a description."""
     numbers: dict[Any, int] = {}
     specs, nodes, constants = [], [], []
@@ -149,7 +150,7 @@ def _encode(module: Any, inputs: int) -> Graph:
         elif node.op not in ("placeholder", "get_attr"):
             raise NotCapturable(f"a graph cannot hold {node.op} {node.target}")
     text = json.dumps(
-        {"inputs": specs, "nodes": nodes, "results": results, "threads": torch.get_num_threads()},
+        {"inputs": specs, "nodes": nodes, "results": results, "threads": threads},
         separators=(",", ":"),
     )
     return Graph(text, tuple(constants))

@@ -1,6 +1,7 @@
-"""Compiles one graph in a process of its own: `python -m lamina.training.worker FOLDER`.
+"""Compiles one graph in a process of its own: `python -m lamina.training.worker FOLDER DESCRIPTOR`.
 
-The description of the graph comes from standard input.
+The description of the graph comes from standard input. The descriptor is the end of a pipe; when its other end is
+closed, nobody waits for the code any more.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import torch
@@ -17,14 +19,16 @@ import torch
 from lamina.training.compiler import compile_to
 
 
-def main(target: Path) -> None:
+def main(target: Path, watched: int) -> None:
     """Compile the graph read from standard input into a new folder; it appears whole or not at all.
 
     Args:
         target: the folder.
+        watched: the end of the pipe to watch.
     """
     text = sys.stdin.read()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that what is unfinished is removed
+    threading.Thread(target=_end_when_closed, args=(watched,), daemon=True).start()
     torch.set_num_threads(1)
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".making-", dir=target.parent))
@@ -38,5 +42,11 @@ def main(target: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _end_when_closed(watched: int) -> None:
+    """Wait until the other end is closed; then end this process and the compilers it has started."""
+    os.read(watched, 1)
+    os.killpg(0, signal.SIGTERM)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))
