@@ -116,8 +116,27 @@ class TestLowRank:
         assert [w.name for w in layer.trainable_weights] == ["bias", "lora_kernel_a", "lora_kernel_b"]
         with torch.no_grad():
             layer.lora_kernel_b.fill_(0.5)
-        wanted = x @ (layer.kernel + 2 * layer.lora_kernel_a @ layer.lora_kernel_b) + layer.bias
-        torch.testing.assert_close(layer(x), wanted)
+        merged = layer.plain_weight("kernel") + 2 * layer.lora_kernel_a @ layer.lora_kernel_b
+        torch.testing.assert_close(layer.kernel, merged)
+        torch.testing.assert_close(layer(x), x @ merged + layer.bias)
+
+    @pytest.mark.parametrize("rank", [1, 2, 3])
+    def test_convolutions(self, rank):
+        conv = (layers.Conv1D, layers.Conv2D, layers.Conv3D)[rank - 1]
+        layer, x = conv(6, 3, padding="same", lora_rank=2), torch.randn(2, *(5,) * rank, 4)
+        before = layer(x)
+        assert [w.name for w in layer.trainable_weights] == ["bias", "lora_kernel_a", "lora_kernel_b"]
+        layer.lora_kernel_b.assign(torch.randn(2, 6))
+        layer(x).square().mean().backward()
+        assert layer.lora_kernel_a.grad.abs().sum() > 0 and layer.plain_weight("kernel").grad is None
+        store: dict[str, np.ndarray] = {}
+        layer.save_own_variables(store)
+        plain = conv(6, 3, padding="same")
+        plain.build(x.shape)
+        plain.load_own_variables(store)
+        assert not torch.allclose(layer(x), before)
+        torch.testing.assert_close(plain(x), layer(x), rtol=1e-4, atol=1e-5)
+        assert conv.from_config(layer.get_config()).lora_rank == 2 and "lora_rank" not in plain.get_config()
 
     def test_files_hold_the_sum(self):
         layer, x = self.build(lora_rank=2)

@@ -16,6 +16,7 @@ from lamina.layers import windows
 from lamina.layers.base import Layer
 from lamina.layers.direct import DIRECT
 from lamina.layers.input_spec import InputSpec
+from lamina.layers.lora import Adapted, LowRank
 
 # By rank, the order of axes in which a kernel (spatial..., in, out) is torch's weight (out, in, spatial...).
 KERNEL_LAYOUT = {1: (2, 1, 0), 2: (3, 2, 0, 1), 3: (4, 3, 0, 1, 2)}
@@ -122,7 +123,7 @@ class Convolution(Layer):
         return {**super().get_config(), "activity_regularizer": serialize_value(self.activity_regularizer)}
 
 
-class BaseConv(Convolution):
+class BaseConv(Convolution, LowRank):
     """A convolution over `rank` spatial axes: each output is a weighted sum over a window of the input.
 
     The kernel has the shape (*kernel_size, channels / groups, filters).
@@ -149,6 +150,8 @@ class BaseConv(Convolution):
         activity_regularizer: a penalty on the output.
         kernel_constraint: what the kernel is put through after each update.
         bias_constraint: what the bias is put through after each update.
+        lora_rank: the rank of a low-rank addition to the kernel, which is then frozen.
+        lora_alpha: the addition is multiplied by `lora_alpha / lora_rank`.
 
     Raises:
         ArgumentError: a count or size is not positive, filters do not split into the groups, or strides and
@@ -156,6 +159,8 @@ class BaseConv(Convolution):
         ShapeError: the input has another rank, its channels do not split into the groups, or it is smaller
             than the window.
     """
+
+    lora_target, kernel = "kernel", Adapted()
 
     def __init__(
         self,
@@ -175,6 +180,8 @@ class BaseConv(Convolution):
         activity_regularizer: Any = None,
         kernel_constraint: Any = None,
         bias_constraint: Any = None,
+        lora_rank: int | None = None,
+        lora_alpha: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
@@ -196,6 +203,7 @@ class BaseConv(Convolution):
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
         self.kernel_constraint = constraints.get(kernel_constraint)
+        self.lora_rank, self.lora_alpha = lora_rank, lora_alpha or lora_rank
         check_positive(filters=filters, groups=groups)
         check_strides_or_dilation(self.strides, self.dilation_rate)
         if filters is not None and filters % groups:
@@ -226,6 +234,8 @@ class BaseConv(Convolution):
             layout=KERNEL_LAYOUT[self.rank],
         )
         self._finish_build(channels, self.filters)
+        if self.lora_rank:
+            self.enable_lora(self.lora_rank, self.lora_alpha)
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         """Convolve, add the bias, activate."""

@@ -19,7 +19,7 @@ from lamina.core.serialization import serialize_keras_object
 from lamina.layers.base import Layer
 from lamina.layers.direct import DIRECT
 from lamina.layers.input_spec import InputSpec
-from lamina.layers.lora import LowRank
+from lamina.layers.lora import Adapted, LowRank
 from lamina.layers.signature import shape_of
 from lamina.ops.affine import LARGE_KERNEL, affine
 
@@ -58,7 +58,7 @@ class Dense(LowRank):
     Source: https://keras.io/api/layers/core_layers/dense/
     """
 
-    lora_target = "kernel"
+    lora_target, kernel = "kernel", Adapted()
     _is_large = False
 
     def __init__(
@@ -107,15 +107,15 @@ class Dense(LowRank):
         """The inputs times the kernel, plus the bias, activated."""
         if not inputs.is_floating_point():
             inputs = self.cast(inputs)
-        bias, activation = self.bias, self.activation
+        kernel, bias, activation = self.plain_weight("kernel"), self.bias, self.activation
         if self._is_large:
-            outputs = affine(inputs, self.kernel, bias)
+            outputs = affine(inputs, kernel, bias)
         elif bias is None:
-            outputs = torch.matmul(inputs, self.kernel)
+            outputs = torch.matmul(inputs, kernel)
         elif inputs.ndim == 2:
-            outputs = torch.addmm(bias, inputs, self.kernel)
+            outputs = torch.addmm(bias, inputs, kernel)
         else:
-            outputs = F.linear(inputs, self.kernel.T, bias)
+            outputs = F.linear(inputs, kernel.T, bias)
         if self.lora_enabled:
             outputs = outputs + self.low_rank(inputs)
         return outputs if activation is activations.linear else DIRECT.get(activation, activation)(outputs)
@@ -176,7 +176,7 @@ class Embedding(LowRank):
     Source: https://keras.io/api/layers/core_layers/embedding/
     """
 
-    lora_target = "embeddings"
+    lora_target, embeddings = "embeddings", Adapted()
 
     def __init__(
         self,
@@ -220,7 +220,7 @@ class Embedding(LowRank):
         """The rows the inputs name."""
         ids = inputs if inputs.dtype in (torch.int64, torch.int32) else inputs.int()
         try:
-            rows = self.cast(torch.embedding(self.embeddings, ids))
+            rows = self.cast(torch.embedding(self.plain_weight("embeddings"), ids))
             return rows + self.low_rank_rows(ids) if self.lora_enabled else rows
         except IndexError:
             low, high = int(ids.min()), int(ids.max())

@@ -15,7 +15,7 @@ from lamina.core.errors import ArgumentError, ShapeError
 from lamina.core.registry import builtin
 from lamina.layers.direct import DIRECT
 from lamina.layers.input_spec import InputSpec
-from lamina.layers.lora import LowRank
+from lamina.layers.lora import Adapted, LowRank
 from lamina.ops.affine import LARGE_KERNEL, affine
 
 
@@ -54,7 +54,7 @@ class EinsumDense(LowRank):
     Source: https://keras.io/api/layers/core_layers/einsum_dense/
     """
 
-    lora_target = "kernel"
+    lora_target, kernel = "kernel", Adapted()
 
     def __init__(
         self,
@@ -118,8 +118,6 @@ class EinsumDense(LowRank):
         if not inputs.is_floating_point():
             inputs = self.cast(inputs)
         kernel, bias, activation = self.kernel, self.bias, self.activation
-        if self.lora_enabled:
-            kernel = kernel + self.low_rank_weight()
         if meeting := self._meeting:
             sizes = kernel.shape[meeting:]
             matrix = kernel.view(math.prod(kernel.shape[:meeting]), math.prod(sizes))

@@ -81,8 +81,7 @@ class ReversibleEmbedding(Embedding):
             if self.mask_zero:
                 rows._keras_mask = inputs != 0  # type: ignore[attr-defined]
             return rows
-        table = self.embeddings + self.low_rank_weight() if self.lora_enabled else self.embeddings
-        kernel = self.cast(table.T if self.tie_weights else self.reverse_embeddings)
+        kernel = self.cast(self.embeddings.T if self.tie_weights else self.reverse_embeddings)
         wanted = torch_dtype(self.reverse_dtype) if self.reverse_dtype else None
         dtype = wanted or torch.promote_types(inputs.dtype, kernel.dtype)
         logits = torch.matmul(inputs.to(dtype), kernel.to(dtype))

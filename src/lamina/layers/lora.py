@@ -14,11 +14,25 @@ from lamina.core.variable import Variable
 from lamina.layers.base import Layer
 
 
+class Adapted:
+    """The attribute of a weight that LoRA may add to: it reads as the weight with the addition in it."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, layer: Any, owner: type | None = None) -> Any:
+        if layer is None:
+            return self
+        weight = layer.plain_weight(self.name)
+        return weight + layer.low_rank_weight() if layer.lora_enabled else weight
+
+
 class LowRank(Layer):
     """Base of the layers that have `enable_lora`.
 
-    A subclass names its weight, of shape (rows..., columns), as `lora_target`, and adds `low_rank(...)` to its outputs
-    when `lora_enabled`. Files hold the weight with the addition in it, as Keras's do.
+    A subclass has an attribute `Adapted()` for its weight, of shape (rows..., columns), and names it as `lora_target`.
+    Where `low_rank(...)` is the cheaper way, it adds that to outputs of its `plain_weight`. Files hold the weight with
+    the addition in it, as Keras's do.
     """
 
     lora_target: ClassVar[str]
@@ -68,6 +82,17 @@ class LowRank(Layer):
         weight.requires_grad_(False)
         self.lora_rank, self.lora_alpha = rank, lora_alpha if lora_alpha is not None else rank
         self.lora_enabled = True
+
+    def plain_weight(self, name: str) -> Any:
+        """A weight without the addition, in the dtype the layer computes in.
+
+        Raises:
+            AttributeError: there is none.
+        """
+        own = self.__dict__
+        if name not in own.get("_parameters", ()):
+            raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}' before it is built")
+        return self._read_weight(name) if own["_mixed"] else own["_parameters"][name]
 
     def low_rank(self, left: Tensor) -> Tensor:
         """`left @ a @ b`, scaled: what is added to `left @ weight`."""
