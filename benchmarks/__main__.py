@@ -16,6 +16,7 @@ PROGRAMS = {
     "imports": "what importing costs",
     "first": "how soon the first step ends",
     "forward": "what a forward pass costs",
+    "ops": "what an op adds to the torch function",
 }
 
 

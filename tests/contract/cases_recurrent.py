@@ -140,4 +140,14 @@ CASES = [
         inner="Conv2D",
         inner_arguments={"filters": 4, "kernel_size": 3},
     ),
+    HoldingCase("SpectralNormalization", {}, (2, 5), frames=None, inner="Dense", inner_arguments={"units": 3}),
+    HoldingCase(
+        "SpectralNormalization",
+        {"power_iterations": 3},
+        (2, 6, 6, 3),
+        "convolution",
+        frames=None,
+        inner="Conv2D",
+        inner_arguments={"filters": 4, "kernel_size": 3},
+    ),
 ]

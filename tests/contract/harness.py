@@ -33,7 +33,7 @@ from lamina.layers.base import Layer
 MODULES = (
     "core", "reshaping", "merging", "regularization", "activation", "convolution", "convolution_depthwise",
     "convolution_transpose", "pooling", "normalization", "attention", "recurrent", "recurrent_convolution", "wrappers",
-    "preprocessing", "einsum_dense", "embedding_reversible",
+    "preprocessing", "einsum_dense", "embedding_reversible", "spectral",
 )  # fmt: skip
 
 Shape = tuple[int, ...]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from lamina import ops
 from lamina.core.errors import LaminaError
@@ -120,3 +121,100 @@ def test_scatter_update_has_gradients_and_takes_rows(reduction):
     torch.testing.assert_close(result.detach(), expected)
     with pytest.raises(LaminaError, match="reduction"):
         ops.scatter_update(x, [[0]], updates[:1], reduction="other")
+
+
+def _cond(x):
+    return ops.cond(ops.sum(x) > 0, lambda: x, lambda: x * 2)
+
+
+def _switch(x):
+    return ops.switch(ops.cast(ops.sum(x), "int32") % 3, [lambda v: v, lambda v: v * 2, lambda v: v - 1], x)
+
+
+def _while_loop(x):
+    return ops.while_loop(lambda i, y: i < 30, lambda i, y: (i + 1, y * 2), (0, x), maximum_iterations=3)
+
+
+def _fori_loop(x):
+    return ops.fori_loop(0, ops.argmax(x), lambda i, y: y + i, x)
+
+
+def _scan(x):
+    return ops.scan(lambda total, row: (total + row, total * row), torch.zeros(3), x, reverse=True)
+
+
+def _scan_without_outputs(x):
+    return ops.scan(lambda total, row: (total + row, None), torch.zeros(3), x)[0]
+
+
+def _associative_scan(x):
+    return ops.associative_scan(lambda a, b: a + b, x)
+
+
+def _map(x):
+    return ops.map(lambda row: row * 2, x)
+
+
+def _vectorized_map(x):
+    return ops.vectorized_map(lambda row: ops.sum(row), x)
+
+
+FLOWS = [_cond, _switch, _while_loop, _fori_loop, _scan, _scan_without_outputs, _associative_scan, _map]
+FLOWS.append(_vectorized_map)
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_control_flow_is_recorded_and_follows_other_values(flow):
+    recorded = make_fx(flow)(torch.rand(5, 3))
+    for values in (torch.rand(5, 3), -torch.rand(5, 3)):
+        torch.testing.assert_close(recorded(values), flow(values))
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")
+@pytest.mark.parametrize("flow", [_cond, _while_loop, _scan, _associative_scan, _map])
+def test_gradients_of_recorded_control_flow(flow):
+    def gradient(x):
+        x = x.detach().requires_grad_()
+        results = flow(x)
+        total = sum(
+            part.sum() for part in (results if isinstance(results, tuple) else (results,)) if part.is_floating_point()
+        )
+        return torch.autograd.grad(total, x)[0]
+
+    x = torch.rand(5, 3)
+    torch.testing.assert_close(make_fx(gradient, tracing_mode="fake")(x)(x), gradient(x))
+
+
+def _all_flows(x):
+    return _cond(x), _while_loop(x)[1], _scan(x)[1], _map(x), _associative_scan(x)
+
+
+def test_control_flow_is_compiled_without_a_break():
+    x = torch.rand(5, 3)
+    torch.testing.assert_close(torch.compile(_all_flows, backend="eager", fullgraph=True)(x), _all_flows(x))
+
+
+def test_control_flow_is_exported():
+    class Flows(torch.nn.Module):
+        def forward(self, x):
+            return _all_flows(x)
+
+    program = torch.export.export(Flows(), (torch.rand(5, 3),))
+    names = str(program.graph)
+    assert all(name in names for name in ("cond", "while_loop", "scan"))
+    x = -torch.rand(5, 3)
+    torch.testing.assert_close(program.module()(x), _all_flows(x))
+
+
+def test_blocks_to_the_end_of_symbolic_tensors():
+    start = KerasTensor((2,), dtype="int32")
+    assert ops.slice(KerasTensor((3, 3)), start, (-1, -1)).shape == (None, None)
+    assert ops.slice(KerasTensor((None, 3)), (1, 1), (-1, -1)).shape == (None, 2)
+    assert torch.equal(ops.slice(torch.eye(3), torch.tensor([1, 1]), (-1, 2)), torch.eye(2))
+    assert ops.slice_update(KerasTensor((4, None)), start, KerasTensor((2, 2))).shape == (4, None)
+    assert ops.scatter_update(KerasTensor((4, None)), KerasTensor((5, None), "int32"), KerasTensor((5,))).shape == (
+        4,
+        None,
+    )
+    with pytest.raises(LaminaError, match="slice"):
+        ops.slice(KerasTensor((3, 3)), (1, 1), (2, 2, 2))

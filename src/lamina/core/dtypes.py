@@ -36,6 +36,7 @@ _PYTHON: dict[str | type, str | None] = {
     "int": "int32",
     float: None,
     "float": None,
+    complex: "complex64",
     str: "string",
     "str": "string",
     "string": "string",
@@ -65,6 +66,8 @@ def standardize_dtype(dtype: Any) -> str:
             return name
     if isinstance(dtype, (str, type)) and dtype in _PYTHON:
         return _PYTHON[dtype] or config.floatx()
+    if getattr(dtype, "kind", None) in ("U", "S", "T", "O"):
+        return "string"  # NumPy's and pandas' dtypes of text
     name = getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or _numpy_name(dtype)
     if name in _TORCH:
         return str(name)

@@ -61,6 +61,14 @@ class ArgumentTypeError(LaminaError, TypeError):
     """An argument has a type that cannot be used."""
 
 
+class NotIterableError(ArgumentTypeError, NotImplementedError):
+    """Something cannot be iterated over."""
+
+
+class UnsupportedError(LaminaError, NotImplementedError):
+    """Something Keras has that cannot be done on torch."""
+
+
 class UnknownNameError(ArgumentError):
     """A name (of a loss, an optimizer, a layer, ...) stands for nothing known."""
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from lamina.core.capture import Captured
-from lamina.core.errors import ArgumentError
+from lamina.core.errors import ArgumentError, listing
 from lamina.core.naming import auto_name
 from lamina.core.registry import builtin
 from lamina.core.variable import Variable
@@ -26,13 +26,22 @@ def set_random_seed(seed: int) -> None:
     Example:
         >>> set_random_seed(7)
     """
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
-        raise ArgumentError("A seed is an integer.", where="seed", expected="int", received=repr(seed))
-    seed = int(seed)
+    seed = as_seed(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
     _source.seed(seed)
+
+
+def as_seed(seed: Any) -> int:
+    """The seed as an integer.
+
+    Raises:
+        ArgumentError: it is something else.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+        raise ArgumentError("A seed is an integer.", where="seed", expected="an integer", received=repr(seed))
+    return int(seed)
 
 
 def draw_seed() -> int:
@@ -48,6 +57,9 @@ class SeedGenerator(Captured):
         seed: an integer, or None to draw one.
         name: its name.
 
+    Raises:
+        ArgumentError: the seed is something else, or there is an argument of another name.
+
     Example:
         >>> SeedGenerator(3).next().tolist() == SeedGenerator(3).next().tolist()
         True
@@ -56,18 +68,24 @@ class SeedGenerator(Captured):
     """
 
     def __init__(self, seed: int | None = None, name: str | None = None, **kwargs: Any) -> None:
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, (int, np.integer))):
-            raise ArgumentError("A seed is an integer.", where="seed", expected="int or None", received=repr(seed))
+        kwargs.pop("backend", None)
+        if kwargs:
+            raise ArgumentError(
+                "A seed generator has no such argument.", expected="seed, name", received=listing(kwargs)
+            )
         self.name = name or auto_name("seed_generator")
-        self.seed = draw_seed() if seed is None else int(seed)
+        self.seed = draw_seed() if seed is None else as_seed(seed)
         self.state = Variable(
             torch.tensor([self.seed % 2**63, 0]), dtype="int64", trainable=False, name="seed_generator_state"
         )
 
     def next(self, ordered: bool = True) -> torch.Tensor:
-        """The present seed (two int64 numbers); the state moves on by one."""
+        """The present seed (two int64 numbers); the state moves on by one, or leaps if not `ordered`."""
         value = self.state.detach().clone()
-        self.state.data[1] += 1
+        if ordered:
+            self.state.data[1] += 1
+        else:
+            self.state.data.copy_((value + 1) * 5387 % 933199)
         return value
 
     def generator(self, device: torch.device | str = "cpu") -> torch.Generator:
@@ -82,4 +100,4 @@ def random_generator(seed: int | SeedGenerator | None, device: torch.device | st
         return None
     if isinstance(seed, SeedGenerator):
         return seed.generator(device)
-    return torch.Generator(device=device).manual_seed(int(seed))
+    return torch.Generator(device=device).manual_seed(as_seed(seed))

@@ -3,31 +3,44 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils import _device
 
 from lamina.core import tree
 from lamina.core.dtypes import result_type, torch_dtype
 from lamina.core.errors import ArgumentTypeError
 
+_SPARSE_LAYOUTS = {torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc}
+# Sparse and ragged objects of other packages: what they are known by, and how they are made dense.
+_SPARSE_OBJECTS = {
+    ("scipy", "toarray"): "x.toarray()",
+    ("tensorflow", "dense_shape"): "tf.sparse.to_dense(x)",
+    ("tensorflow", "row_splits"): "x.to_tensor()",
+    ("jax", "todense"): "x.todense()",
+}
+
 _forced: list[torch.device] = []
+# Not functools.cache, about which torch.compile warns.
+_found: list[torch.device] = []
 
 
-@functools.cache
 def _accelerator() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not _found:
+        _found.append(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    return _found[0]
 
 
 def default_device() -> torch.device:
     """Where new tensors live: torch's default device if it was changed, else the GPU if there is one, else the CPU."""
     if _forced:
         return _forced[-1]
-    chosen = torch.get_default_device()
-    return chosen if chosen.type != "cpu" else _accelerator()
+    # What torch.get_default_device() looks at, which torch.compile cannot record.
+    chosen = _device.CURRENT_DEVICE if torch.compiler.is_compiling() else torch.get_default_device()
+    return _accelerator() if chosen is None or chosen.type == "cpu" else chosen
 
 
 def convert_to_tensor(x: Any, dtype: Any = None, device: torch.device | str | None = None) -> torch.Tensor:
@@ -47,6 +60,8 @@ def convert_to_tensor(x: Any, dtype: Any = None, device: torch.device | str | No
     """
     target = None if dtype is None else torch_dtype(dtype)
     if isinstance(x, torch.Tensor):
+        if x.layout in _SPARSE_LAYOUTS:
+            raise _sparse(x, "x.to_dense()")
         if (target is None or x.dtype is target) and (device is None or x.device == torch.device(device)):
             return x
         return x.to(device=device, dtype=target)
@@ -102,7 +117,20 @@ def _from_sequence(x: list[Any] | tuple[Any, ...], dtype: torch.dtype | None, de
     return _from_array(array, dtype, device)
 
 
+def _sparse(x: Any, dense: str) -> ArgumentTypeError:
+    return ArgumentTypeError(
+        "Sparse and ragged tensors are not supported.",
+        expected="a dense tensor or array",
+        received=f"{type(x).__module__}.{type(x).__name__} of shape {tuple(x.shape)}",
+        fix=f"give {dense}, which needs the memory of all the zeros",
+    )
+
+
 def _as_array(x: Any) -> np.ndarray:
+    package = type(x).__module__.partition(".")[0]
+    for (owner, attribute), dense in _SPARSE_OBJECTS.items():
+        if package == owner and hasattr(x, attribute):
+            raise _sparse(x, dense)
     array = x.to_numpy() if hasattr(x, "to_numpy") else np.asarray(x)
     if array.dtype.kind == "O" and array.size and not isinstance(array.flat[0], (str, bytes)):
         with contextlib.suppress(TypeError, ValueError):

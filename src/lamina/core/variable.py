@@ -12,6 +12,7 @@ from lamina.core.dtypes import is_float, standardize_dtype, torch_dtype
 from lamina.core.errors import ArgumentError, ShapeError
 from lamina.core.naming import auto_name
 from lamina.core.outlines import with_data
+from lamina.core.registry import builtins_of, lookup
 from lamina.core.scopes import current_path
 from lamina.core.tensors import convert_to_numpy, convert_to_tensor, default_device
 
@@ -22,7 +23,8 @@ class Variable(torch.nn.Parameter):
     It is an `nn.Parameter`, so it works wherever torch takes one; `requires_grad` is its `trainable`.
 
     Args:
-        initializer: the value (tensor, array, number), or a function of (shape, dtype) that makes it.
+        initializer: the value (tensor, array, number), a function of (shape, dtype) that makes it, or the name of an
+            initializer.
         shape: the shape, needed with a function.
         dtype: the dtype; that of the value, or floatx, by default.
         trainable: whether gradients shall reach it; integer state never is.
@@ -65,8 +67,8 @@ class Variable(torch.nn.Parameter):
         path: str | None = None,
     ) -> Variable:
         """A variable with a first value."""
-        if name is not None and "/" in name:
-            raise ArgumentError("A variable's name has no slash.", where="name", received=repr(name))
+        if name is not None and (not isinstance(name, str) or "/" in name):
+            raise ArgumentError("A variable's name is a string without a slash.", where="name", received=repr(name))
         with torch.no_grad(), with_data():
             value = _initial_value(initializer, shape, dtype)
         return cls._wrap(
@@ -212,6 +214,8 @@ def _rebuild(cls: type[Variable], value: torch.Tensor, requires_grad: bool, stat
 
 def _initial_value(initializer: Any, shape: Sequence[int] | None, dtype: Any) -> torch.Tensor:
     """The first value, in storage of its own."""
+    if isinstance(initializer, str):
+        initializer = lookup(initializer, kind="initializer", table=builtins_of("keras.initializers"))
     if callable(initializer) and not isinstance(initializer, (torch.Tensor, np.ndarray)):
         if shape is None:
             raise ArgumentError(

@@ -9,6 +9,7 @@ from lamina.core import tree
 from lamina.core.errors import ArgumentError, LaminaError
 from lamina.graph.node import Node, Operation, node_of
 from lamina.graph.tensor import KerasTensor
+from lamina.graph.widening import suited
 
 
 class Slot:
@@ -77,7 +78,7 @@ class Plan:
             for tensor in node.output_tensors:
                 targets.append(slots.setdefault(id(tensor), len(slots)))
             single = isinstance(node.outputs, KerasTensor)
-            raw.append((_callable(node.operation), source, targets[0] if single else tuple(targets)))
+            raw.append((_callable(node), source, targets[0] if single else tuple(targets)))
         self.size = len(slots)
         self.results = [slots[id(tensor)] for tensor in outputs]
         for position, step in enumerate(raw):
@@ -104,9 +105,10 @@ class Plan:
         return [values[slot] for slot in self.results]
 
 
-def _callable(operation: Any) -> Any:
+def _callable(node: Node) -> Any:
     """What the loop calls: a layer itself, an op's function without the wrapper around it."""
-    return operation.function if isinstance(operation, Operation) else operation
+    operation = node.operation
+    return suited(operation.function, node.args, node.kwargs) if isinstance(operation, Operation) else operation
 
 
 def _tensors_of(result: Any) -> list[Any]:

@@ -58,7 +58,36 @@ def infer(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
             return _symbolic(*[_outline(function, args, kwargs, stand_in) for stand_in in stand_ins])
         except Exception:  # whatever it was, it happens again below if it is no matter of outlines
             pass
-    return _symbolic(*[_run(function, args, kwargs, stand_in, symbolic, where) for stand_in in stand_ins])
+    try:
+        return _symbolic(*[_run(function, args, kwargs, stand_in, symbolic, where) for stand_in in stand_ins])
+    except ShapeError:
+        # Perhaps only because an unknown size met a known one, to which it then must be equal.
+        agreed = _agreed(args, kwargs)
+        if agreed is None:
+            raise
+        with contextlib.suppress(LaminaError):
+            return infer(function, agreed[0], agreed[1], where)
+        raise
+
+
+def _agreed(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The arguments with unknown sizes made those that other tensors have at the same axis; None if there are none."""
+    shapes = [tuple(leaf.shape) for leaf in tree.flatten((args, kwargs)) if hasattr(leaf, "shape")]
+    changed = False
+
+    def agree(leaf: Any) -> Any:
+        nonlocal changed
+        if not isinstance(leaf, KerasTensor) or None not in leaf.shape:
+            return leaf
+        sizes = list(leaf.shape)
+        for axis, size in enumerate(sizes):
+            known = {shape[axis] for shape in shapes if len(shape) > axis} - {None, 1}
+            if size is None and len(known) == 1:
+                sizes[axis], changed = known.pop(), True
+        return _masked(KerasTensor(sizes, leaf.dtype), _mask_of(leaf))
+
+    agreed = tree.map_structure(agree, (args, kwargs))
+    return agreed if changed else None
 
 
 def _symbolic(first: Any, second: Any = None) -> Any:

@@ -106,8 +106,10 @@ _MODAL = frozenset(
 )
 
 
-def record_torch_function(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Record a call of a torch function on symbolic tensors."""
+def record_torch_function(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], node_name: str | None = None
+) -> Any:
+    """Record a call of a torch function on symbolic tensors, under a name or one that is made for it."""
     name = getattr(function, "__name__", "torch_function")
     if name in _MODAL:
         raise ArgumentError(
@@ -117,7 +119,7 @@ def record_torch_function(function: Callable[..., Any], args: tuple[Any, ...], k
             "lamina.layers.TorchModuleWrapper(module)(x)",
         )
     from_graph = _recorder[0]
-    return from_graph(Operation(function), args, kwargs)
+    return from_graph(Operation(function, node_name), args, kwargs)
 
 
 _recorder: list[Callable[..., Any]] = []

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
+from types import FunctionType
 from typing import Any, ParamSpec, TypeVar, cast, overload
 
+import numpy as np
 import torch
 
 from lamina.core import tree
 from lamina.core.dtypes import standardize_dtype
-from lamina.core.errors import ShapeError
+from lamina.core.errors import DTypeError, ShapeError
 from lamina.core.tensors import convert_to_tensor
+from lamina.core.variable import Variable
 from lamina.graph import node
 from lamina.graph.infer import infer
 from lamina.graph.tensor import KerasTensor
+from lamina.graph.widening import in_wider_dtype, lacks_kernel, suited
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+# Exact types that hold no symbolic tensor: what nearly every argument is.
+_PLAIN = frozenset(
+    {torch.Tensor, torch.nn.Parameter, Variable, np.ndarray, torch.dtype, FunctionType}
+    | {type(None), bool, int, float, complex, str, slice, type(Ellipsis)}
+)
 
 
 @overload
@@ -71,34 +82,43 @@ def _decorate(
         if symbolic is not None:
             outputs = symbolic(*args, **kwargs)
         elif shape is not None:
-            outputs = _by_shape(function, shape, args, kwargs, where)
+            outputs = _by_shape(suited(function, args, kwargs), shape, args, kwargs, where)
         else:
-            outputs = infer(function, args, kwargs, where)
+            outputs = infer(suited(function, args, kwargs), args, kwargs, where)
         return node.connect(node.Operation(function, layer_name, name), args, kwargs, outputs)
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         for argument in args:
-            kind = type(argument)
-            if kind is KerasTensor or ((kind is list or kind is tuple or kind is dict) and any_symbolic(argument)):
+            if type(argument) not in _PLAIN and any_symbolic(argument):
                 return record(args, dict(kwargs))
         if kwargs:
             for argument in kwargs.values():
-                kind = type(argument)
-                if kind is KerasTensor or ((kind is list or kind is tuple or kind is dict) and any_symbolic(argument)):
+                if type(argument) not in _PLAIN and any_symbolic(argument):
                     return record(args, dict(kwargs))
         try:
             return function(*args, **kwargs)
         except (RuntimeError, IndexError) as error:
-            _explain(function, args, kwargs, f"op {name}")
+            if lacks_kernel(error):
+                with contextlib.suppress(RuntimeError):
+                    return in_wider_dtype(function, args, kwargs)
+            _explain(function, args, kwargs, f"op {name}", error)
             raise error
 
     node.OPS[name] = wrapper
     return cast("Callable[P, R]", wrapper)
 
 
-def _explain(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], where: str) -> None:
-    """Raise a ShapeError when the shapes alone make the call fail."""
+def _explain(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], where: str, error: Exception
+) -> None:
+    """Raise an error that says more where a tensor is sparse, or dtypes or shapes alone make the call fail."""
+    tensors = [x for x in tree.flatten((args, dict(kwargs))) if isinstance(x, torch.Tensor)]
+    for tensor in tensors:
+        convert_to_tensor(tensor)
+    if isinstance(error, NotImplementedError) and tensors:
+        dtypes = ", ".join(standardize_dtype(x.dtype) for x in tensors)
+        raise DTypeError("This op does not take such dtypes.", where=where, received=dtypes) from error
     symbolic = tree.map_structure(_symbolic, (args, dict(kwargs)))
     try:
         infer(function, symbolic[0], symbolic[1], where)
@@ -117,8 +137,11 @@ def any_symbolic(value: Any) -> bool:
     if isinstance(value, KerasTensor):
         return True
     if isinstance(value, (list, tuple)):
-        return any(any_symbolic(item) for item in value)
-    if isinstance(value, dict):
+        # A loop, because it runs before every op: a generator costs three times as much.
+        for item in value:
+            if type(item) not in _PLAIN and any_symbolic(item):
+                return True
+    elif isinstance(value, dict):
         return any(any_symbolic(item) for item in value.values())
     return False
 
@@ -191,9 +214,31 @@ def _record(operation: node.Operation, args: tuple[Any, ...], kwargs: dict[str, 
 node._recorder.append(_record)
 
 
-@op
+def _item_spec(x: Any, key: Any) -> Any:
+    """The symbolic result of `get_item`; how much a slice takes of an axis of unknown size is unknown as well."""
+    result = infer(_item, (x, key), {}, "op get_item")
+    parts = list(key) if isinstance(key, (tuple, list)) else [key]
+    basic = all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts)
+    if None not in getattr(x, "shape", ()) or not basic:
+        return result
+    rest = [slice(None)] * (len(x.shape) - sum(part is not None and part is not Ellipsis for part in parts))
+    at = parts.index(Ellipsis) if Ellipsis in parts else len(parts)
+    sizes, shape = iter(x.shape), list(result.shape)
+    place = 0
+    for part in [*parts[:at], *rest, *parts[at + 1 :]]:
+        if part is not None and next(sizes) is None and isinstance(part, slice):
+            shape[place] = None
+        place += not isinstance(part, int)
+    return KerasTensor(shape, result.dtype)
+
+
+@op(symbolic=_item_spec)
 def get_item(x: Any, key: Any) -> Any:
     """`x[key]` as a node of the graph."""
+    return _item(x, key)
+
+
+def _item(x: Any, key: Any) -> Any:
     # A key read from a file is a list: JSON has no tuples. One with slices in it can only have been a tuple.
     if isinstance(key, list) and any(part is None or part is Ellipsis or isinstance(part, slice) for part in key):
         key = tuple(key)

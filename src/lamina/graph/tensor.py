@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 
 from lamina.core.dtypes import standardize_dtype
-from lamina.core.errors import ArgumentTypeError, ShapeError
+from lamina.core.errors import ArgumentError, ArgumentTypeError, NotIterableError, ShapeError
 from lamina.core.naming import auto_name
 from lamina.graph import node
+from lamina.graph.torch_functions import is_kept_method
 
 
 class KerasTensor:
@@ -47,12 +49,22 @@ class KerasTensor:
     ) -> None:
         if sparse or ragged:
             raise ArgumentTypeError("Sparse and ragged tensors are not supported.", fix="use dense tensors and a mask")
-        self.shape = standardize_shape(shape)
-        self.dtype = standardize_dtype(dtype)
+        self._shape = standardize_shape(shape)
+        self._dtype = standardize_dtype(dtype)
         self.sparse = sparse
         self.ragged = ragged
         self.record_history = record_history
         self.name = name or auto_name("keras_tensor")
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """The sizes, None where not known."""
+        return self._shape
+
+    @property
+    def dtype(self) -> str:
+        """The dtype's name."""
+        return self._dtype
 
     @property
     def ndim(self) -> int:
@@ -66,6 +78,12 @@ class KerasTensor:
     def size(self, dim: int | None = None) -> Any:
         """The shape, or the size of one dimension."""
         return self.shape if dim is None else self.shape[dim]
+
+    def __getattr__(self, name: str) -> Any:
+        """A method of torch's tensors, whose call becomes a node of the graph."""
+        if not is_kept_method(name):
+            raise AttributeError(f"A symbolic tensor has no attribute {name!r}.", name=name, obj=self)
+        return functools.partial(_call_method, getattr(torch.Tensor, name), self)
 
     def reshape(self, *shape: Any) -> Any:
         """The tensor reshaped."""
@@ -81,6 +99,11 @@ class KerasTensor:
         """The tensor with its dimensions reversed."""
         return node.call_op("transpose", self)
 
+    @property
+    def mT(self) -> Any:
+        """The tensor with its last two dimensions exchanged."""
+        return node.call_op("swapaxes", self, -2, -1)
+
     def __len__(self) -> int:
         raise ArgumentTypeError("A symbolic tensor has no length.", where=repr(self), fix="use tensor.shape")
 
@@ -92,12 +115,12 @@ class KerasTensor:
         )
 
     def __iter__(self) -> Any:
-        raise ArgumentTypeError(
+        raise NotIterableError(
             "A symbolic tensor cannot be iterated over.", where=repr(self), fix="use lamina.ops.unstack"
         )
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        raise ArgumentTypeError(
+        raise ArgumentError(
             "A symbolic tensor has no values and cannot become an array.",
             where=repr(self),
             fix="use lamina.ops (or torch) functions instead of NumPy's, or put the code into the call() of a layer",
@@ -128,6 +151,10 @@ class KerasTensor:
     ) -> Any:
         """Any torch function of a symbolic tensor becomes a node of the graph."""
         return node.record_torch_function(func, args, kwargs or {})
+
+
+def _call_method(method: Callable[..., Any], tensor: KerasTensor, *args: Any, **kwargs: Any) -> Any:
+    return node.record_torch_function(method, (tensor, *args), kwargs)
 
 
 def _binary(name: str) -> Callable[[KerasTensor, Any], Any]:

@@ -37,6 +37,9 @@ from lamina.layers.core import Lambda as Lambda
 from lamina.layers.core import Masking as Masking
 from lamina.layers.einsum_dense import EinsumDense as EinsumDense
 from lamina.layers.embedding_reversible import ReversibleEmbedding as ReversibleEmbedding
+from lamina.layers.foreign import FlaxLayer as FlaxLayer
+from lamina.layers.foreign import JaxLayer as JaxLayer
+from lamina.layers.foreign import TFSMLayer as TFSMLayer
 from lamina.layers.input import Input as Input
 from lamina.layers.input import InputLayer as InputLayer
 from lamina.layers.input_spec import InputSpec as InputSpec
@@ -125,6 +128,7 @@ from lamina.layers.reshaping import ZeroPadding2D as ZeroPadding2D
 from lamina.layers.reshaping import ZeroPadding3D as ZeroPadding3D
 from lamina.layers.serialization import deserialize as deserialize
 from lamina.layers.serialization import serialize as serialize
+from lamina.layers.spectral import SpectralNormalization as SpectralNormalization
 from lamina.layers.torch_module import TorchModuleWrapper as TorchModuleWrapper
 from lamina.layers.wrappers import Bidirectional as Bidirectional
 from lamina.layers.wrappers import TimeDistributed as TimeDistributed

@@ -12,21 +12,8 @@ from lamina.core.registry import builtin
 from lamina.layers import windows
 from lamina.layers.convolution import KERNEL_LAYOUT, Convolution, check_positive, check_strides_or_dilation
 from lamina.layers.direct import DIRECT
-
-
-def margins(mode: str, reach: int, stride: int, extra: int | None) -> tuple[int, int]:
-    """How much of the full result, (length - 1) * stride + reach long, is cut in front and behind.
-
-    A negative number behind asks for that many more. `reach` is the dilated window, `extra` the
-    output_padding: by default outputs are length * stride long for "same", and long enough for every input
-    and window for "valid".
-    """
-    if mode == "valid":
-        return 0, -(max(stride - reach, 0) if extra is None else extra)
-    kept = stride if extra is None else reach % 2 + extra
-    cut = reach - kept
-    front = max(cut // 2, 0)
-    return front, cut - front
+from lamina.ops.convolution import convolve_back
+from lamina.ops.windows import margins
 
 
 class BaseConvTranspose(Convolution):
@@ -112,14 +99,7 @@ class BaseConvTranspose(Convolution):
                 received=self.output_padding,
             )
 
-        extras = self.output_padding or (None,) * self.rank
-        axes = zip(self.kernel_size, self.dilation_rate, self.strides, extras, strict=True)
-        self._margins = [
-            margins(self.padding, (size - 1) * rate + 1, stride, extra) for size, rate, stride, extra in axes
-        ]
-        # Torch cuts alike on both sides and can only add behind; what it cuts too little is sliced off afterwards.
-        self._front = tuple(before for before, _ in self._margins)
-        self._added = tuple(max(before - behind, 0) for before, behind in self._margins)
+        self._margins = margins(self.padding, self.kernel_size, self.strides, self.dilation_rate, self.output_padding)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create the kernel and the bias for inputs of this shape."""
@@ -136,23 +116,10 @@ class BaseConvTranspose(Convolution):
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         """Convolve backwards, add the bias, activate."""
-        rank, strides, dilation, activation = self.rank, self.strides, self.dilation_rate, self.activation
-        last, front, added = self.data_format == "channels_last", self._front, self._added
-        weight = self.kernel.permute(KERNEL_LAYOUT[rank])
-        x = inputs.unsqueeze(1 if last else 2) if rank == 1 else inputs
-        if last:
-            x = x.permute(windows.TO_FIRST[rank])
-        if rank == 1:
-            weight, strides, dilation = weight.unsqueeze(2), (1, *strides), (1, *dilation)
-            front, added = (0, *front), (0, *added)
-        operation = torch.conv_transpose3d if rank == 3 else torch.conv_transpose2d
-        y = operation(x, weight, self.bias, strides, front, added, 1, dilation)
-        for axis, (before, behind) in enumerate(self._margins, start=-rank):
-            if behind > before:
-                y = y.narrow(axis, 0, y.shape[axis] - (behind - before))
-        if last:
-            y = y.permute(windows.TO_LAST[rank])
-        outputs = y.squeeze(1 if last else 2) if rank == 1 else y
+        activation = self.activation
+        outputs = convolve_back(
+            inputs, self.kernel, self.bias, self.strides, self.dilation_rate, self._margins, self.data_format
+        )
         return outputs if activation is activations.linear else DIRECT.get(activation, activation)(outputs)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
@@ -160,10 +127,10 @@ class BaseConvTranspose(Convolution):
         windows.check_rank(self, input_shape)
         last = self.data_format == "channels_last"
         spatial = input_shape[1:-1] if last else input_shape[2:]
-        axes = zip(spatial, self.strides, self.kernel_size, self.dilation_rate, self._margins, strict=True)
+        axes = zip(spatial, self.strides, self.kernel_size, self.dilation_rate, *self._margins[:3], strict=True)
         lengths = tuple(
-            None if length is None else (length - 1) * stride + (size - 1) * rate + 1 - sum(cut)
-            for length, stride, size, rate, cut in axes
+            None if length is None else (length - 1) * stride + (size - 1) * rate + 1 - 2 * both + added - besides
+            for length, stride, size, rate, both, added, besides in axes
         )
         return (input_shape[0], *lengths, self.filters) if last else (input_shape[0], self.filters, *lengths)
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
-from torch.nn import functional as F
 
 from lamina.core import config
 from lamina.core.registry import builtin
 from lamina.layers import windows
 from lamina.layers.base import Layer
 from lamina.layers.input_spec import InputSpec
+from lamina.ops import pooling
 
 
 class BasePooling(Layer):
@@ -33,6 +33,7 @@ class BasePooling(Layer):
     """
 
     rank: ClassVar[int]
+    _pool: ClassVar[Callable[..., torch.Tensor]]
 
     def __init__(
         self,
@@ -53,37 +54,11 @@ class BasePooling(Layer):
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         """Pool each window."""
-        rank, window, strides = self.rank, self.pool_size, self.strides
-        last = self.data_format == "channels_last"
-        x = inputs.unsqueeze(1 if last else 2) if rank == 1 else inputs
-        if last:
-            x = x.permute(windows.TO_FIRST[rank])
-        padding, ceil_mode, shortened = (0,) * rank, False, []
-        if self.padding == "same":
-            padding, ceil_mode, shortened = _same_windows(x.shape[-rank:], window, strides)
-        if rank == 1:
-            window, strides, padding = (1, *window), (1, *strides), (0, *padding)
         try:
-            y = self._pool(x, window, strides, padding, ceil_mode)
+            return pooling.slide(self._pool, inputs, self.pool_size, self.strides, self.padding, self.data_format)
         except RuntimeError:
             self.compute_output_shape(tuple(inputs.shape))
             raise
-        for axis in shortened:
-            y = y.narrow(axis, 1, y.shape[axis] - 1)
-        if last:
-            y = y.permute(windows.TO_LAST[rank])
-        return y.squeeze(1 if last else 2) if rank == 1 else y
-
-    def _pool(
-        self,
-        x: torch.Tensor,
-        window: tuple[int, ...],
-        strides: tuple[int, ...],
-        padding: tuple[int, ...],
-        ceil_mode: bool,
-    ) -> torch.Tensor:
-        """Torch's pooling of channels-first tensors."""
-        raise NotImplementedError
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """The output's shape for inputs of this shape."""
@@ -94,6 +69,8 @@ class BasePooling(Layer):
 
 class BaseMaxPooling(BasePooling):
     """The largest value of each window; arguments as for `BasePooling`, pool_size 2 by default."""
+
+    _pool = staticmethod(pooling.largest)
 
     def __init__(
         self,
@@ -106,76 +83,11 @@ class BaseMaxPooling(BasePooling):
     ) -> None:
         super().__init__(pool_size, strides, padding, data_format, name, **kwargs)
 
-    def _pool(
-        self,
-        x: torch.Tensor,
-        window: tuple[int, ...],
-        strides: tuple[int, ...],
-        padding: tuple[int, ...],
-        ceil_mode: bool,
-    ) -> torch.Tensor:
-        pool = torch.max_pool3d if self.rank == 3 else torch.max_pool2d
-        return pool(x, window, strides, padding, 1, ceil_mode)
-
 
 class BaseAveragePooling(BasePooling):
     """The mean value of each window. The arguments are those of `BasePooling`."""
 
-    def _pool(
-        self,
-        x: torch.Tensor,
-        window: tuple[int, ...],
-        strides: tuple[int, ...],
-        padding: tuple[int, ...],
-        ceil_mode: bool,
-    ) -> torch.Tensor:
-        if self.rank == 3:
-            return _average_volumes(x, window, strides, padding, ceil_mode, self.data_format == "channels_last")
-        return F.avg_pool2d(x, window, strides, padding, ceil_mode, False)
-
-
-def _same_windows(
-    lengths: Sequence[int], window: tuple[int, ...], strides: tuple[int, ...]
-) -> tuple[tuple[int, ...], bool, list[int]]:
-    """For "same" padding without a padded copy of the input: torch's padding, ceil mode, and axes to shorten.
-
-    Torch pads both sides alike. Where one element more is needed behind, a stride above 1 lets its ceil mode open
-    the last window; a stride of 1 gets the larger padding on both sides, and its first window is dropped.
-    """
-    rank = len(window)
-    amounts = windows.pads("same", lengths, window, strides, (1,) * rank)
-    uneven = [before < behind for before, behind in amounts]
-    padding = tuple(
-        behind if stride == 1 else before for (before, behind), stride in zip(amounts, strides, strict=True)
-    )
-    return padding, any(uneven), [axis - rank for axis in range(rank) if uneven[axis] and strides[axis] == 1]
-
-
-def _average_volumes(
-    x: torch.Tensor,
-    window: tuple[int, ...],
-    strides: tuple[int, ...],
-    padding: tuple[int, ...],
-    ceil_mode: bool,
-    last: bool,
-) -> torch.Tensor:
-    """Mean over planes, then over depth.
-
-    Torch's 3-D kernel copies channels-last inputs and takes no half precision on CPUs; its 2-D one is better at both.
-    """
-    batch, channels, depth, height, width = x.shape
-    if last:
-        planes = x.permute(0, 2, 3, 4, 1).reshape(batch * depth, height, width, channels).permute(0, 3, 1, 2)
-    else:
-        planes = x.reshape(batch, channels * depth, height, width)
-    y = F.avg_pool2d(planes, window[1:], strides[1:], padding[1:], ceil_mode, False)
-    height, width = y.shape[2:]
-    if last:
-        columns = y.permute(0, 2, 3, 1).reshape(batch, depth, height * width, channels).permute(0, 3, 1, 2)
-    else:
-        columns = y.reshape(batch, channels, depth, height * width)
-    y = F.avg_pool2d(columns, (window[0], 1), (strides[0], 1), (padding[0], 0), ceil_mode, False)
-    return y.unflatten(3, (height, width))
+    _pool = staticmethod(pooling.mean)
 
 
 class BaseGlobalPooling(Layer):
@@ -243,6 +155,7 @@ class BaseAdaptivePooling(Layer):
     """
 
     rank: ClassVar[int]
+    _pool: ClassVar[Callable[..., torch.Tensor]]
 
     def __init__(self, output_size: int | tuple[int, ...], data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -256,12 +169,7 @@ class BaseAdaptivePooling(Layer):
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         """Pool each window."""
-        x = windows.to_torch(inputs, self.rank, self.data_format)
-        return windows.from_torch(self._pool(x, windows.plane(self.output_size, 1)), self.rank, self.data_format)
-
-    def _pool(self, x: torch.Tensor, output_size: tuple[int, ...]) -> torch.Tensor:
-        """Torch's adaptive pooling of channels-first tensors."""
-        raise NotImplementedError
+        return pooling.adapt(self._pool, inputs, self.output_size, self.data_format)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """The output's shape for inputs of this shape."""
@@ -274,17 +182,13 @@ class BaseAdaptivePooling(Layer):
 class BaseAdaptiveMaxPooling(BaseAdaptivePooling):
     """The largest value of each window. The arguments are those of `BaseAdaptivePooling`."""
 
-    def _pool(self, x: torch.Tensor, output_size: tuple[int, ...]) -> torch.Tensor:
-        pool = torch.ops.aten.adaptive_max_pool3d if self.rank == 3 else torch.ops.aten.adaptive_max_pool2d
-        return pool(x, output_size)[0]
+    _pool = staticmethod(pooling.adaptive_largest)
 
 
 class BaseAdaptiveAveragePooling(BaseAdaptivePooling):
     """The mean value of each window. The arguments are those of `BaseAdaptivePooling`."""
 
-    def _pool(self, x: torch.Tensor, output_size: tuple[int, ...]) -> torch.Tensor:
-        pool: Any = F.adaptive_avg_pool3d if self.rank == 3 else F.adaptive_avg_pool2d
-        return pool(x, output_size)
+    _pool = staticmethod(pooling.adaptive_mean)
 
 
 @builtin("keras.layers")
@@ -383,6 +287,7 @@ class AveragePooling3D(BaseAveragePooling):
     """
 
     rank = 3
+    _pool = staticmethod(pooling.mean_of_volumes)
 
 
 @builtin("keras.layers")

@@ -12,6 +12,7 @@ from lamina.core.errors import ShapeError
 from lamina.core.registry import builtin
 from lamina.core.tensors import convert_to_tensor
 from lamina.losses.base import MEANS, LossFunctionWrapper, Tensor, tensors
+from lamina.ops.ctc import ctc_loss
 
 Axis = int | tuple[int, ...] | list[int] | None
 
@@ -86,13 +87,8 @@ def ctc(y_true: Any, y_pred: Any) -> Tensor:
             expected="y_true (batch, max_length), y_pred (batch, steps, classes)",
             received=f"y_true {tuple(y_true.shape)}, y_pred {tuple(y_pred.shape)}",
         )
-    batch, steps, _ = y_pred.shape
-    if y_pred.dtype in (torch.float16, torch.bfloat16):
-        y_pred = y_pred.float()
-    lengths = (y_true != 0).sum(-1, dtype=torch.int32)
-    all_steps = torch.full((batch,), steps, dtype=torch.int32, device=y_pred.device)
-    scores = y_pred.transpose(0, 1).log_softmax(-1)
-    return F.ctc_loss(scores, y_true.long(), all_steps, lengths, blank=0, reduction="none")
+    lengths = (y_true != 0).sum(-1)
+    return ctc_loss(y_true, y_pred, lengths, torch.full_like(lengths, y_pred.shape[1]))
 
 
 @builtin("keras.losses")

@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from lamina.core import tree
 from lamina.core.capture import accepts, revive
 from lamina.core.errors import ArgumentError, FileError, nearest
@@ -13,9 +15,11 @@ from lamina.core.naming import to_snake_case
 from lamina.core.registry import maybe_scope
 from lamina.core.serialization import deserialize_keras_object, serialize_keras_object
 from lamina.graph.infer import infer
-from lamina.graph.node import OPS, Node, Operation, connect
+from lamina.graph.node import OPS, Node, Operation, connect, record_torch_function
 from lamina.graph.op import any_symbolic
 from lamina.graph.tensor import KerasTensor
+from lamina.graph.torch_functions import torch_functions, torch_name
+from lamina.graph.widening import suited
 from lamina.layers.base import Layer
 from lamina.layers.input import InputLayer
 from lamina.saving import keras_ops
@@ -67,7 +71,11 @@ def _places(model: Any) -> dict[int, tuple[str, int, int]]:
 def _operation_config(operation: Any) -> dict[str, Any]:
     if isinstance(operation, Layer):
         return serialize_keras_object(operation)
-    if operation.label not in OPS or inspect.unwrap(OPS[operation.label]) is not operation.function:
+    if not _is_op(operation):
+        label = torch_name(operation.function)
+        if label is not None:
+            settings = {"name": operation.name}
+            return {"module": "torch", "class_name": label, "config": settings, "registered_name": None}
         raise ArgumentError(
             f"The function {operation.label!r} in the graph has no name that a file could keep.",
             where=f"operation '{operation.name}'",
@@ -87,8 +95,15 @@ def _operation_config(operation: Any) -> dict[str, Any]:
     return {**config, "config": {"name": operation.name, **serialize_keras_object(config["config"])}}
 
 
+def _is_op(operation: Operation) -> bool:
+    """Whether it is the op of its name, not another function that is called the same."""
+    return operation.label in OPS and inspect.unwrap(OPS[operation.label]) is operation.function
+
+
 def _as_keras(node: Node) -> Any:
     """A call of an op as Keras's files have it: the op, its settings and the call's arguments; None if they cannot."""
+    if not _is_op(node.operation):
+        return None
     found = keras_ops.split_arguments(node.operation.label, node.operation.function, node.args, node.kwargs)
     return None if found is None or any_symbolic(found[1]) else found
 
@@ -166,9 +181,37 @@ def _revive_operation(entry: Mapping[str, Any]) -> Any:
         label = keras_ops.op_names().get(label) or (label if label in OPS else to_snake_case(label))
         if label not in OPS:
             raise FileError(f'The config names an unknown op "{label}".{nearest(label, OPS)}')
-        settings = {key: value for key, value in entry["config"].items() if key not in ("name", "dtype")}
+        settings = {
+            key: value for key, value in entry["config"].items() if key != "name" and not _is_policy(key, value)
+        }
         return _NamedOp(label, _name_of(entry), settings)
+    if module == "torch":
+        return _NamedTorchFunction(str(entry["class_name"]), _name_of(entry))
     return deserialize_keras_object(entry)
+
+
+def _is_policy(key: str, value: Any) -> bool:
+    """Whether a setting is the dtype policy that files hold for layers and ops alike."""
+    return key == "dtype" and isinstance(value, Mapping) and "Policy" in str(value.get("class_name"))
+
+
+class _NamedTorchFunction:
+    """A torch function to be called under a name; only functions of torch's table can be named."""
+
+    def __init__(self, label: str, name: str) -> None:
+        if label not in torch_functions():
+            raise FileError(f'The config names an unknown torch function "{label}".{nearest(label, torch_functions())}')
+        self.function, self.name = torch_functions()[label], name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        args, kwargs = tree.map_structure(_with_dtype, (args, kwargs))
+        return record_torch_function(self.function, args, kwargs, self.name)
+
+
+def _with_dtype(value: Any) -> Any:
+    """A dtype where files have its name; ops take names, torch's functions do not."""
+    dtype = getattr(torch, value, None) if isinstance(value, str) else None
+    return dtype if isinstance(dtype, torch.dtype) else value
 
 
 class _NamedOp:
@@ -188,7 +231,7 @@ def call_again(operation: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
     if not isinstance(operation, Operation):
         return operation(*args, **kwargs)
     again = Operation(operation.function, None, operation.label)
-    outputs = infer(again.function, tuple(args), kwargs, f"op {again.label}")
+    outputs = infer(suited(again.function, tuple(args), kwargs), tuple(args), kwargs, f"op {again.label}")
     return connect(again, tuple(args), kwargs, outputs)
 
 

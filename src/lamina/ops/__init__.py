@@ -5,6 +5,7 @@ Source: https://keras.io/api/ops/
 
 from __future__ import annotations
 
+from lamina.ops import image as image
 from lamina.ops import linalg as linalg
 from lamina.ops import nn as nn
 from lamina.ops import numpy as numpy
@@ -39,6 +40,7 @@ from lamina.ops.arithmetic import multiply as multiply
 from lamina.ops.arithmetic import nan_to_num as nan_to_num
 from lamina.ops.arithmetic import negative as negative
 from lamina.ops.arithmetic import nextafter as nextafter
+from lamina.ops.arithmetic import polar as polar
 from lamina.ops.arithmetic import power as power
 from lamina.ops.arithmetic import rad2deg as rad2deg
 from lamina.ops.arithmetic import real as real
@@ -55,6 +57,10 @@ from lamina.ops.arithmetic import trunc as trunc
 from lamina.ops.arithmetic import view_as_complex as view_as_complex
 from lamina.ops.arithmetic import view_as_real as view_as_real
 from lamina.ops.attention import dot_product_attention as dot_product_attention
+from lamina.ops.blocks import scatter as scatter
+from lamina.ops.blocks import scatter_update as scatter_update
+from lamina.ops.blocks import slice as slice
+from lamina.ops.blocks import slice_update as slice_update
 from lamina.ops.control import associative_scan as associative_scan
 from lamina.ops.control import cast as cast
 from lamina.ops.control import cond as cond
@@ -67,11 +73,7 @@ from lamina.ops.control import is_tensor as is_tensor
 from lamina.ops.control import map as map
 from lamina.ops.control import saturate_cast as saturate_cast
 from lamina.ops.control import scan as scan
-from lamina.ops.control import scatter as scatter
-from lamina.ops.control import scatter_update as scatter_update
 from lamina.ops.control import shape as shape
-from lamina.ops.control import slice as slice
-from lamina.ops.control import slice_update as slice_update
 from lamina.ops.control import stop_gradient as stop_gradient
 from lamina.ops.control import switch as switch
 from lamina.ops.control import vectorized_map as vectorized_map
@@ -205,14 +207,21 @@ from lamina.ops.math import segment_min as segment_min
 from lamina.ops.math import segment_prod as segment_prod
 from lamina.ops.math import segment_sum as segment_sum
 from lamina.ops.math import stft as stft
+from lamina.ops.nn import adaptive_average_pool as adaptive_average_pool
+from lamina.ops.nn import adaptive_max_pool as adaptive_max_pool
 from lamina.ops.nn import average_pool as average_pool
 from lamina.ops.nn import batch_normalization as batch_normalization
 from lamina.ops.nn import binary_crossentropy as binary_crossentropy
 from lamina.ops.nn import categorical_crossentropy as categorical_crossentropy
 from lamina.ops.nn import celu as celu
 from lamina.ops.nn import conv as conv
+from lamina.ops.nn import conv_transpose as conv_transpose
+from lamina.ops.nn import ctc_decode as ctc_decode
+from lamina.ops.nn import ctc_loss as ctc_loss
+from lamina.ops.nn import depth_to_space as depth_to_space
 from lamina.ops.nn import depthwise_conv as depthwise_conv
 from lamina.ops.nn import elu as elu
+from lamina.ops.nn import fold as fold
 from lamina.ops.nn import gelu as gelu
 from lamina.ops.nn import glu as glu
 from lamina.ops.nn import hard_shrink as hard_shrink
@@ -229,6 +238,7 @@ from lamina.ops.nn import moments as moments
 from lamina.ops.nn import multi_hot as multi_hot
 from lamina.ops.nn import normalize as normalize
 from lamina.ops.nn import one_hot as one_hot
+from lamina.ops.nn import psnr as psnr
 from lamina.ops.nn import relu as relu
 from lamina.ops.nn import relu6 as relu6
 from lamina.ops.nn import rms_normalization as rms_normalization
@@ -240,6 +250,7 @@ from lamina.ops.nn import soft_shrink as soft_shrink
 from lamina.ops.nn import softmax as softmax
 from lamina.ops.nn import softplus as softplus
 from lamina.ops.nn import softsign as softsign
+from lamina.ops.nn import space_to_depth as space_to_depth
 from lamina.ops.nn import sparse_categorical_crossentropy as sparse_categorical_crossentropy
 from lamina.ops.nn import sparse_plus as sparse_plus
 from lamina.ops.nn import sparse_sigmoid as sparse_sigmoid
@@ -248,6 +259,7 @@ from lamina.ops.nn import squareplus as squareplus
 from lamina.ops.nn import swish as swish
 from lamina.ops.nn import tanh_shrink as tanh_shrink
 from lamina.ops.nn import threshold as threshold
+from lamina.ops.nn import unfold as unfold
 from lamina.ops.products import cross as cross
 from lamina.ops.products import dot as dot
 from lamina.ops.products import einsum as einsum
@@ -258,7 +270,15 @@ from lamina.ops.products import outer as outer
 from lamina.ops.products import tensordot as tensordot
 from lamina.ops.products import trace as trace
 from lamina.ops.products import vdot as vdot
+from lamina.ops.rearranging import flip as flip
+from lamina.ops.rearranging import fliplr as fliplr
+from lamina.ops.rearranging import flipud as flipud
+from lamina.ops.rearranging import moveaxis as moveaxis
 from lamina.ops.rearranging import rearrange as rearrange
+from lamina.ops.rearranging import roll as roll
+from lamina.ops.rearranging import rot90 as rot90
+from lamina.ops.rearranging import swapaxes as swapaxes
+from lamina.ops.rearranging import transpose as transpose
 from lamina.ops.reductions import all as all
 from lamina.ops.reductions import amax as amax
 from lamina.ops.reductions import amin as amin
@@ -296,25 +316,17 @@ from lamina.ops.shaping import copy as copy
 from lamina.ops.shaping import dsplit as dsplit
 from lamina.ops.shaping import dstack as dstack
 from lamina.ops.shaping import expand_dims as expand_dims
-from lamina.ops.shaping import flip as flip
-from lamina.ops.shaping import fliplr as fliplr
-from lamina.ops.shaping import flipud as flipud
 from lamina.ops.shaping import hsplit as hsplit
 from lamina.ops.shaping import hstack as hstack
 from lamina.ops.shaping import meshgrid as meshgrid
-from lamina.ops.shaping import moveaxis as moveaxis
 from lamina.ops.shaping import pad as pad
 from lamina.ops.shaping import ravel as ravel
 from lamina.ops.shaping import repeat as repeat
 from lamina.ops.shaping import reshape as reshape
-from lamina.ops.shaping import roll as roll
-from lamina.ops.shaping import rot90 as rot90
 from lamina.ops.shaping import split as split
 from lamina.ops.shaping import squeeze as squeeze
 from lamina.ops.shaping import stack as stack
-from lamina.ops.shaping import swapaxes as swapaxes
 from lamina.ops.shaping import tile as tile
-from lamina.ops.shaping import transpose as transpose
 from lamina.ops.shaping import unstack as unstack
 from lamina.ops.shaping import view as view
 from lamina.ops.shaping import vsplit as vsplit

@@ -422,5 +422,5 @@ def sparsemax(x: TensorLike, axis: int = -1) -> Tensor:
     excess = falling.cumsum(axis) - 1
     rank = torch.arange(1, x.shape[axis] + 1, dtype=wide.dtype, device=x.device)
     rank = rank.view([-1 if i == axis else 1 for i in range(x.ndim)])
-    support = (falling * rank > excess).sum(axis, keepdim=True)
+    support = (falling * rank > excess).sum(axis, keepdim=True).clamp(min=1)
     return torch.relu(wide - excess.gather(axis, support - 1) / support).to(x.dtype)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from lamina.core.dtypes import torch_dtype
-from lamina.core.errors import DTypeError
+from lamina.core.errors import DTypeError, ShapeError
+from lamina.core.scopes import unknown_stand_in
 from lamina.graph.op import broadcast_shapes, op
 from lamina.ops.operands import (
     TensorLike,
@@ -429,7 +430,9 @@ def hypot(x1: TensorLike, x2: TensorLike) -> Tensor:
         tensor([5.])
     """
     x1, x2 = as_floats(x1, x2)
-    return torch.hypot(x1, x2)
+    # Where both are 0, torch's gradient is NaN; this one is 0.
+    corner = (x1 == 0) & (x2 == 0)
+    return torch.hypot(torch.where(corner, 0, x1), torch.where(corner, 0, x2))
 
 
 @op(shape=broadcast_shapes)
@@ -443,7 +446,8 @@ def heaviside(x1: TensorLike, x2: TensorLike) -> Tensor:
     x1, x2 = as_common(x1, x2)
     if not (x1.is_floating_point() or x1.dtype is torch.bool):
         x1, x2 = as_float(x1), as_float(x2)
-    return torch.heaviside(x1, x2)
+    # torch.heaviside has no gradient at all: a loss with one in it would fail.
+    return torch.where(x1 == 0, x2, (x1 > 0).to(x1.dtype))
 
 
 @op(shape=broadcast_shapes)
@@ -551,13 +555,24 @@ def rad2deg(x: TensorLike) -> Tensor:
 
 @op
 def view_as_complex(x: TensorLike) -> Tensor:
-    """Pairs of real numbers (the last axis, of size 2) as complex numbers.
+    """Pairs of real numbers (the last axis, of size 2) as complex64 numbers.
+
+    Raises:
+        ShapeError: the last axis has another size.
 
     Example:
         >>> view_as_complex([[1.0, 2.0]])
         tensor([1.+2.j])
     """
-    return torch.view_as_complex(as_float(x).contiguous())
+    x = as_tensor(x)
+    if x.ndim == 0 or x.shape[-1] not in (2, unknown_stand_in()):
+        raise ShapeError(
+            "Pairs of numbers are needed.",
+            where="ops.view_as_complex",
+            expected="shape (..., 2)",
+            received=f"shape {tuple(x.shape)}",
+        )
+    return torch.complex(x[..., 0].float(), x[..., 1].float())
 
 
 @op
@@ -565,3 +580,21 @@ def view_as_real(x: TensorLike) -> Tensor:
     """Complex numbers as pairs of real ones, on a new last axis of size 2."""
     x = as_tensor(x)
     return torch.view_as_real(x if x.is_complex() else x.to(torch_dtype("complex64")))
+
+
+@op(shape=broadcast_shapes)
+def polar(abs_: TensorLike, angle: TensorLike) -> Tensor:
+    """The complex numbers of these lengths and angles.
+
+    Args:
+        abs_: the lengths.
+        angle: the angles, in radians.
+
+    Example:
+        >>> polar([2.0], [0.0])
+        tensor([2.+0.j])
+    """
+    length, turn = as_floats(abs_, angle)
+    if length.dtype in (torch.float16, torch.bfloat16):  # which have no complex counterpart
+        length, turn = length.float(), turn.float()
+    return torch.complex(length * turn.cos(), length * turn.sin())

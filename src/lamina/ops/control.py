@@ -1,4 +1,4 @@
-"""Conversions, loops and branches over tensors, writes into copies of tensors, and control over gradients.
+"""Conversions, loops and branches over tensors, and control over gradients.
 
 Source: https://keras.io/api/ops/core/
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, _higher_order_ops
 
 from lamina.core import tensors, tree
 from lamina.core.dtypes import standardize_dtype, torch_dtype
@@ -22,7 +22,7 @@ from lamina.graph.infer import infer
 from lamina.graph.node import Operation, connect
 from lamina.graph.op import any_symbolic, op
 from lamina.graph.tensor import KerasTensor
-from lamina.ops.operands import DType, Shape, TensorLike, as_tensor, shape_of
+from lamina.ops.operands import DType, TensorLike, as_tensor
 
 
 @op
@@ -221,9 +221,24 @@ def cond(pred: Any, true_fn: Callable[[], Any], false_fn: Callable[[], Any]) -> 
         >>> cond(torch.tensor(2) > 1, lambda: "greater", lambda: "not greater")
         'greater'
     """
-    if isinstance(pred, Tensor) and unknown_stand_in() is not None:
-        return true_fn()
+    if isinstance(pred, Tensor):
+        if unknown_stand_in() is not None:
+            return true_fn()
+        if _captured():
+            return torch.cond(pred.reshape(()).bool(), lambda: _fresh(true_fn()), lambda: _fresh(false_fn()))
     return true_fn() if pred else false_fn()
+
+
+def _captured() -> bool:
+    """Whether `torch.compile`, `torch.export` or `make_fx` is recording, so that no value may be looked at."""
+    return (
+        torch.compiler.is_compiling() or torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None
+    )
+
+
+def _fresh(results: Any) -> Any:
+    """Results as tensors of their own: torch's operators refuse to give back what they were given."""
+    return tree.map_structure(lambda x: None if x is None else as_tensor(x).clone(), results)
 
 
 @op
@@ -239,8 +254,13 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
         >>> switch(1, [lambda x: x + 1, lambda x: x * 10], 4)
         40
     """
-    if isinstance(index, Tensor) and unknown_stand_in() is not None:
-        return branches[0](*operands)
+    if isinstance(index, Tensor):
+        if unknown_stand_in() is not None:
+            return branches[0](*operands)
+        if _captured():
+            first, *others = branches
+            rest = (lambda: switch(index - 1, others, *operands)) if others else (lambda: first(*operands))
+            return cond(index <= 0, lambda: first(*operands), rest) if others else rest()
     return branches[min(max(int(index), 0), len(branches) - 1)](*operands)
 
 
@@ -270,6 +290,9 @@ def while_loop(
     """
     several = isinstance(loop_vars, (tuple, list))
     state = tuple(tree.map_structure(as_tensor, part) for part in (loop_vars if several else (loop_vars,)))
+    if unknown_stand_in() is None and _captured():
+        state = _captured_loop(cond, body, state, maximum_iterations)
+        return state if several else state[0]
     limit = 1 if unknown_stand_in() is not None else maximum_iterations
     count = 0
     while (limit is None or count < limit) and (unknown_stand_in() is not None or cond(*state)):
@@ -277,6 +300,21 @@ def while_loop(
         state = tuple(result) if isinstance(result, (tuple, list)) else (result,)
         count += 1
     return state if several else state[0]
+
+
+def _captured_loop(cond: Any, body: Any, state: tuple[Any, ...], maximum_iterations: Any) -> tuple[Any, ...]:
+    """The loop as one operator of torch's, with a count of the rounds where they are limited."""
+
+    def again(count: Tensor, *state: Any) -> Any:
+        going = torch.as_tensor(cond(*state)).reshape(()).bool()
+        return going if maximum_iterations is None else going & (count < maximum_iterations)
+
+    def step(count: Tensor, *state: Any) -> Any:
+        result = body(*state)
+        return count + 1, *_fresh(tuple(result) if isinstance(result, (tuple, list)) else (result,))
+
+    start = torch.zeros((), dtype=torch.int64)
+    return tuple(_higher_order_ops.while_loop(again, step, (start, *_fresh(state)))[1:])
 
 
 @op
@@ -293,6 +331,9 @@ def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_
         >>> fori_loop(0, 4, lambda i, total: total + i, 0)
         6
     """
+    if isinstance(upper, Tensor) and unknown_stand_in() is None and _captured():
+        start = torch.zeros_like(upper) + lower
+        return while_loop(lambda i, _: i < upper, lambda i, x: (i + 1, body_fun(i, x)), (start, init_val))[1]
     state = init_val
     for index in range(int(lower), int(upper)):
         state = body_fun(index, state)
@@ -338,6 +379,9 @@ def scan(
     # While shapes are inferred, one step tells all.
     count = 1 if steps == unknown_stand_in() else steps
     state = tree.map_structure(as_tensor, init)
+    if count == steps > 1 and _captured() and _steady(f, state, xs):
+        whole = _higher_order_ops.scan(lambda c, x: _fresh(f(c, x)), state, xs, reverse=reverse)
+        return tuple(whole)  # type: ignore[return-value]
     outputs = []
     for i in reversed(range(count)) if reverse else range(count):
         state, output = f(state, None if xs is None else tree.map_structure(lambda x, i=i: x[i], xs))
@@ -345,6 +389,19 @@ def scan(
     if reverse:
         outputs.reverse()
     return state, _stacked(outputs * (steps if count != steps else 1))
+
+
+def _steady(f: Callable[..., Any], state: Any, xs: Any) -> bool:
+    """Whether torch's operator can do this scan: nothing changes from step to step, nothing needs a gradient."""
+    if xs is None:
+        return False
+    # Recorded as well, but nothing uses the results, so they do not stay in the graph.
+    after, outputs = f(state, tree.map_structure(lambda x: x[0], xs))
+    parts = [*tree.flatten(after), *tree.flatten(outputs)]
+    before = tree.flatten(state)
+    return all(isinstance(x, Tensor) and not x.requires_grad for x in parts) and all(
+        x.shape == old.shape and x.dtype is old.dtype for x, old in zip(parts, before, strict=False)
+    )
 
 
 def _stacked(outputs: list[Any]) -> Any:
@@ -389,14 +446,14 @@ def associative_scan(f: Callable[[Any, Any], Any], elems: Any, reverse: bool = F
     if not callable(f):
         raise ArgumentTypeError("A function is needed.", where="ops.associative_scan, f", received=repr(f))
     elems = tree.map_structure(as_tensor, elems)
-    sizes = {x.shape[axis] for x in tree.flatten(elems)}
-    if len(sizes) != 1:
+    size, *others = [x.shape[axis] for x in tree.flatten(elems)]
+    if any(other != size for other in others):
         raise ShapeError(
             "The tensors differ in length along the axis.",
             where="ops.associative_scan",
-            received=sorted(sizes),
+            received=[size, *others],
         )
-    size, step = sizes.pop(), 1
+    step = 1
     if reverse:
         elems = tree.map_structure(lambda x: torch.flip(x, (axis,)), elems)
     while step < size:
@@ -421,128 +478,3 @@ def vectorized_map(function: Callable[[Any], Any], elements: Any) -> Any:
         tensor([2., 2., 2.])
     """
     return torch.vmap(function)(tree.map_structure(as_tensor, elements))
-
-
-@op
-def slice(inputs: TensorLike, start_indices: Any, shape: Shape) -> Tensor:
-    """A block of a tensor.
-
-    Args:
-        inputs: the tensor.
-        start_indices: where the block starts, one index for each axis.
-        shape: its size along each axis; -1 for all that is left.
-
-    Raises:
-        ShapeError: there is not one index and one size for each axis.
-
-    Example:
-        >>> slice([[1, 2, 3], [4, 5, 6]], (0, 1), (2, 2))
-        tensor([[2, 3],
-                [5, 6]], dtype=torch.int32)
-    """
-    x, sizes = as_tensor(inputs), shape_of(shape)
-    if len(sizes) != x.ndim or len(start_indices) != x.ndim:
-        raise ShapeError(
-            "A block needs a start and a size for each axis.",
-            where="ops.slice",
-            expected=f"{x.ndim} of each",
-            received=f"start_indices {start_indices}, shape {sizes}",
-        )
-    for axis, length in enumerate(sizes):
-        start = start_indices[axis]
-        if isinstance(start, Tensor):
-            # Without a look at the value: no wait for the device, and shapes can be inferred.
-            x = torch.index_select(x, axis, start.long() + torch.arange(length, device=x.device))
-        else:
-            start = int(start)
-            x = torch.narrow(x, axis, start, x.shape[axis] - start if length == -1 else length)
-    return x
-
-
-@op
-def slice_update(inputs: TensorLike, start_indices: Any, updates: TensorLike) -> Tensor:
-    """The tensor with a block replaced.
-
-    Args:
-        inputs: the tensor.
-        start_indices: where the block starts, one index for each axis.
-        updates: the block.
-
-    Example:
-        >>> slice_update(torch.zeros(3), [1], torch.ones(2))
-        tensor([0., 1., 1.])
-    """
-    x, block = as_tensor(inputs).clone(), as_tensor(updates)
-    starts = [start.long() if isinstance(start, Tensor) else int(start) for start in start_indices]
-    if not any(isinstance(start, Tensor) for start in starts):
-        x[tuple(np.s_[start : start + size] for start, size in zip(starts, block.shape, strict=True))] = block.to(
-            x.dtype
-        )
-        return x
-    places = []
-    for axis, (start, size) in enumerate(zip(starts, block.shape, strict=True)):
-        places.append((start + torch.arange(size, device=x.device)).reshape(-1, *(1,) * (block.ndim - 1 - axis)))
-    return x.index_put(tuple(places), block.to(x.dtype))
-
-
-@op
-def scatter(indices: TensorLike, values: TensorLike, shape: Shape) -> Tensor:
-    """A tensor of zeros to which values are added at the places given.
-
-    Args:
-        indices: shape (..., k): the first k coordinates of each place.
-        values: what to add there, shape (..., *shape[k:]).
-        shape: the shape of the result.
-
-    Example:
-        >>> scatter([[0], [2], [2]], [1.0, 2.0, 3.0], (4,))
-        tensor([1., 0., 5., 0.])
-    """
-    index, values, sizes = as_tensor(indices).long(), as_tensor(values), shape_of(shape)
-    depth = index.shape[-1]
-    flat = values.reshape(-1, *sizes[depth:])
-    places = index.reshape(-1, depth).unbind(-1)
-    return values.new_zeros(sizes).index_put(places, flat, accumulate=True)
-
-
-@op
-def scatter_update(
-    inputs: TensorLike, indices: TensorLike, updates: TensorLike, reduction: str | None = None
-) -> Tensor:
-    """The tensor with values written at the places given.
-
-    Args:
-        inputs: the tensor.
-        indices: shape (n, k): the first k coordinates of each place.
-        updates: what to write there, shape (n, *inputs.shape[k:]).
-        reduction: None to overwrite; "add", "mul", "max" or "min" to combine with what is there.
-
-    Raises:
-        ArgumentError: the reduction is not known.
-
-    Example:
-        >>> scatter_update(torch.zeros(3), [[1]], [5.0])
-        tensor([0., 5., 0.])
-    """
-    x, index = as_tensor(inputs), as_tensor(indices).long()
-    updates = as_tensor(updates).to(x.dtype)
-    places = index.reshape(-1, index.shape[-1]).unbind(-1)
-    updates = updates.reshape(-1, *x.shape[index.shape[-1] :])
-    if reduction in (None, "add"):
-        return x.index_put(places, updates, accumulate=reduction == "add")
-    modes = {"mul": "prod", "max": "amax", "min": "amin"}
-    if reduction not in modes:
-        raise ArgumentError(
-            "Unknown reduction.",
-            where="ops.scatter_update",
-            expected='None, "add", "mul", "max" or "min"',
-            received=repr(reduction),
-        )
-    # One row for each place: coordinates as an index into the leading axes made one.
-    lead = x.shape[: index.shape[-1]]
-    row = torch.zeros_like(places[0])
-    for place, size in zip(places, lead, strict=True):
-        row = row * size + torch.where(place < 0, place + size, place)
-    rows = x.reshape(-1, *x.shape[len(lead) :])
-    row = row.reshape(-1, *(1,) * (rows.ndim - 1)).expand(updates.shape)
-    return rows.scatter_reduce(0, row, updates, modes[reduction], include_self=True).reshape(x.shape)

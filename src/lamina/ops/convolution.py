@@ -1,6 +1,6 @@
-"""Convolution and pooling over one, two or three spatial axes.
+"""Convolution over one, two or three spatial axes, and its windows themselves.
 
-All take `inputs` of shape (batch, *spatial, channels), or (batch, channels, *spatial) with
+Convolutions take `inputs` of shape (batch, *spatial, channels), or (batch, channels, *spatial) with
 data_format="channels_first"; the default layout is that of `config.image_data_format()`. "valid" padding keeps windows
 inside the input; "same" makes ceil(size / stride) of them, and what they see outside counts for nothing.
 
@@ -9,7 +9,7 @@ Source: https://keras.io/api/ops/nn/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,9 +20,10 @@ from lamina.core import config
 from lamina.core.errors import ShapeError
 from lamina.graph.op import op
 from lamina.ops import windows
-from lamina.ops.operands import TensorLike, as_float, as_floats, as_tensor
+from lamina.ops.operands import TensorLike, all_common, as_tensor
 
-_KERNEL_TO_TORCH = {1: (2, 1, 0), 2: (3, 2, 0, 1), 3: (4, 3, 0, 1, 2)}
+# By rank, the order of axes in which a kernel (spatial..., in, out) is torch's weight (out, in, spatial...).
+KERNEL_LAYOUT = {1: (2, 1, 0), 2: (3, 2, 0, 1), 3: (4, 3, 0, 1, 2)}
 
 
 @op
@@ -52,8 +53,8 @@ def conv(
         >>> conv(torch.ones(1, 5, 2), torch.ones(3, 2, 4), strides=2).shape
         torch.Size([1, 2, 4])
     """
-    inputs, kernel = as_floats(inputs, kernel)
-    rank = _rank(inputs)
+    inputs, kernel = all_common((inputs, kernel), int)
+    rank = windows.rank_of(inputs)
     if kernel.ndim != rank + 2:
         raise ShapeError(
             "The kernel does not fit the input.",
@@ -73,12 +74,13 @@ def conv(
     steps = windows.sizes(strides, rank, "strides")
     dilation = windows.sizes(dilation_rate, rank, "dilation_rate")
     x, before = _padded(inputs, tuple(kernel.shape[:rank]), steps, dilation, padding, data_format)
-    weight = kernel.permute(_KERNEL_TO_TORCH[rank])
+    weight = kernel.permute(KERNEL_LAYOUT[rank])
     if rank == 1:
         weight = weight.unsqueeze(2)
     function = torch.conv3d if rank == 3 else torch.conv2d
     groups = channels // kernel.shape[-2]
-    y = function(x, weight, None, windows.plane(steps, 1), before, windows.plane(dilation, 1), groups)
+    geometry = windows.plane(steps, 1), before, windows.plane(dilation, 1), groups
+    y = windows.through_floats(lambda x, weight: function(x, weight, None, *geometry), x, weight)
     return windows.from_torch(y, rank, data_format)
 
 
@@ -108,7 +110,7 @@ def depthwise_conv(
         >>> depthwise_conv(torch.ones(1, 5, 2), torch.ones(3, 2, 4)).shape
         torch.Size([1, 3, 8])
     """
-    inputs, kernel = as_floats(inputs, kernel)
+    inputs, kernel = all_common((inputs, kernel), int)
     channels = inputs.shape[_channel_axis(config.standardize_data_format(data_format))]
     if kernel.ndim != inputs.ndim or kernel.shape[-2] != channels:
         raise ShapeError(
@@ -154,94 +156,162 @@ def separable_conv(
 
 
 @op
-def max_pool(
+def conv_transpose(
     inputs: TensorLike,
-    pool_size: int | Sequence[int],
-    strides: int | Sequence[int] | None = None,
+    kernel: TensorLike,
+    strides: int | Sequence[int] = 1,
     padding: str = "valid",
+    output_padding: int | Sequence[int] | None = None,
     data_format: str | None = None,
+    dilation_rate: int | Sequence[int] = 1,
 ) -> Tensor:
-    """The largest value of each window.
+    """A convolution run backwards: each input is spread over a window of the output.
 
     Args:
         inputs: the input.
-        pool_size: the size of the window along each spatial axis.
-        strides: its step along each; the size by default.
-        padding: "valid" or "same".
+        kernel: the weights, of shape (*window, filters, channels).
+        strides: how far apart the windows of neighbouring inputs lie; the output grows by this factor.
+        padding: "valid" keeps all that the windows reach; "same" gives outputs of length input * stride.
+        output_padding: elements added behind each spatial axis of the output; by default as many as give the lengths
+            named above.
         data_format: "channels_last" or "channels_first".
+        dilation_rate: the step between the outputs of a window along each spatial axis.
 
     Raises:
-        ShapeError: the input has the wrong number of axes.
+        ShapeError: the ranks or the channels do not fit.
 
     Example:
-        >>> max_pool(torch.tensor([[[1.0], [3.0], [2.0]]]), 2, padding="same").flatten()
-        tensor([3., 2.])
+        >>> conv_transpose(torch.ones(1, 5, 2), torch.ones(3, 4, 2), strides=2, padding="same").shape
+        torch.Size([1, 10, 4])
     """
-    x = as_tensor(inputs)
-    lowest = -torch.inf if x.is_floating_point() else torch.iinfo(x.dtype).min
+    inputs, kernel = all_common((inputs, kernel), int)
+    rank = windows.rank_of(inputs)
+    data_format = config.standardize_data_format(data_format)
+    channels = inputs.shape[_channel_axis(data_format)]
+    if kernel.ndim != rank + 2 or kernel.shape[-1] != channels:
+        raise ShapeError(
+            "The kernel does not fit the input.",
+            where="conv_transpose",
+            expected=f"{rank + 2} axes: (*window, filters, {channels})",
+            received=tuple(kernel.shape),
+        )
+    steps = windows.sizes(strides, rank, "strides")
+    dilation = windows.sizes(dilation_rate, rank, "dilation_rate")
+    extras = None if output_padding is None else windows.sizes(output_padding, rank, "output_padding", least=0)
+    margins = windows.margins(windows.padding_mode(padding), kernel.shape[:rank], steps, dilation, extras)
+    return windows.through_floats(
+        lambda x, weight: convolve_back(x, weight, None, steps, dilation, margins, data_format), inputs, kernel
+    )
 
-    def pool(x: Tensor, window: Any, step: Any, before: Any) -> Tensor:
-        return (F.max_pool3d if len(window) == 3 else F.max_pool2d)(x, window, step, before)
 
-    return _pool(pool, x, pool_size, strides, padding, data_format, fill=lowest)
+def convolve_back(
+    x: Tensor,
+    kernel: Tensor,
+    bias: Tensor | None,
+    strides: tuple[int, ...],
+    dilation: tuple[int, ...],
+    margins: windows.Margins,
+    data_format: str,
+) -> Tensor:
+    """The transposed convolution of tensors in Keras's layouts."""
+    # Written out, since layers go through here: a call of a helper is a frame more.
+    rank, last = len(strides), data_format == "channels_last"
+    weight, (both, added, besides, fits) = kernel.permute(KERNEL_LAYOUT[rank]), margins
+    front, behind = (both, added) if fits else ((0,) * rank, (0,) * rank)
+    if rank == 1:
+        x, weight = x.unsqueeze(1 if last else 2), weight.unsqueeze(2)
+        strides, dilation, front, behind = (1, *strides), (1, *dilation), (0, *front), (0, *behind)
+    if last:
+        x = x.permute(windows.TO_FIRST[rank])
+    operation = torch.conv_transpose3d if rank == 3 else torch.conv_transpose2d
+    y = operation(x, weight, bias, strides, front, behind, 1, dilation)
+    if fits:
+        for axis, more in enumerate(besides, start=-rank):
+            if more:
+                y = y.narrow(axis, 0, y.shape[axis] - more)
+    else:
+        sides = [(-cut, extra - cut - more) for cut, extra, more in zip(both, added, besides, strict=True)]
+        y = F.pad(y, windows.flat(sides))
+    if last:
+        y = y.permute(windows.TO_LAST[rank])
+    return y.squeeze(1 if last else 2) if rank == 1 else y
 
 
 @op
-def average_pool(
-    inputs: TensorLike,
-    pool_size: int | Sequence[int],
-    strides: int | Sequence[int] | None = None,
-    padding: str = "valid",
-    data_format: str | None = None,
+def unfold(
+    x: TensorLike,
+    kernel_size: int | Sequence[int],
+    dilation: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    stride: int | Sequence[int] = 1,
 ) -> Tensor:
-    """The mean of each window, of what lies inside the input alone.
+    """All windows of images, each as a column.
 
     Args:
-        inputs: the input.
-        pool_size: the size of the window along each spatial axis.
-        strides: its step along each; the size by default.
-        padding: "valid" or "same".
-        data_format: "channels_last" or "channels_first".
+        x: images of shape (batch, channels, height, width).
+        kernel_size: the size of the window, in rows and columns.
+        dilation: the step between the values of a window.
+        padding: the zeros added to both sides of each spatial axis.
+        stride: the step of the window.
+
+    Returns:
+        A tensor of shape (batch, channels * window, windows).
 
     Raises:
-        ShapeError: the input has the wrong number of axes.
+        ShapeError: the images have another rank, or the window is larger than they are.
 
     Example:
-        >>> average_pool(torch.tensor([[[1.0], [3.0], [2.0]]]), 2, padding="same").flatten()
-        tensor([2., 2.])
+        >>> unfold(torch.arange(4.0).reshape(1, 1, 2, 2), 2)[0, :, 0]
+        tensor([0., 1., 2., 3.])
     """
-    x = as_float(inputs)
-
-    def pool(x: Tensor, window: Any, step: Any, before: Any) -> Tensor:
-        function = F.avg_pool3d if len(window) == 3 else F.avg_pool2d
-        return function(x, window, step, before, count_include_pad=True)
-
-    y = _pool(pool, x, pool_size, strides, padding, data_format, fill=0.0)
-    if padding.lower() == "valid":
-        return y
-    # The same on ones gives the share of each window that lies inside.
-    last = config.standardize_data_format(data_format) == "channels_last"
-    ones = x.new_ones((1, *x.shape[1:-1], 1) if last else (1, 1, *x.shape[2:]))
-    return y / _pool(pool, ones, pool_size, strides, padding, data_format, fill=0.0)
+    x = as_tensor(x)
+    if x.ndim != 4:
+        raise ShapeError("unfold takes images.", expected="(batch, channels, height, width)", received=tuple(x.shape))
+    grid = _grid(kernel_size, dilation, padding, stride)
+    return windows.through_floats(lambda x: F.unfold(x, *grid), x)
 
 
-def _pool(
-    function: Callable[..., Tensor],
-    x: Tensor,
-    pool_size: int | Sequence[int],
-    strides: int | Sequence[int] | None,
-    padding: str,
-    data_format: str | None,
-    fill: float,
+@op
+def fold(
+    x: TensorLike,
+    output_size: int | Sequence[int],
+    kernel_size: int | Sequence[int],
+    dilation: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    stride: int | Sequence[int] = 1,
 ) -> Tensor:
-    """Pool, what lies outside the input being `fill` where torch has no padding of its own for it."""
-    rank = _rank(x)
-    data_format = config.standardize_data_format(data_format)
-    window = windows.sizes(pool_size, rank, "pool_size")
-    steps = window if strides is None else windows.sizes(strides, rank, "strides")
-    x, before = _padded(x, window, steps, (1,) * rank, padding, data_format, fill)
-    y = function(x, windows.plane(window, 1), windows.plane(steps, 1), before)
-    return windows.from_torch(y, rank, data_format)
+    """Images put together from the windows of `unfold`; where windows overlap, they are added.
+
+    Args:
+        x: windows as columns, of shape (batch, channels * window, windows).
+        output_size: the rows and columns of the images.
+        kernel_size: the size of the window, in rows and columns.
+        dilation: the step between the values of a window.
+        padding: the zeros that were added to both sides of each spatial axis.
+        stride: the step of the window.
+
+    Returns:
+        A tensor of shape (batch, channels, *output_size).
+
+    Raises:
+        ShapeError: the sizes do not make so many windows.
+
+    Example:
+        >>> fold(unfold(torch.ones(1, 1, 3, 3), 2), 3, 2)[0, 0, 1]
+        tensor([2., 4., 2.])
+    """
+    size, grid = windows.sizes(output_size, 2, "output_size"), _grid(kernel_size, dilation, padding, stride)
+    return windows.through_floats(lambda x: F.fold(x, size, *grid), as_tensor(x))
+
+
+def _grid(kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> tuple[tuple[int, ...], ...]:
+    """The arguments of unfold and fold as pairs, in torch's order."""
+    return (
+        windows.sizes(kernel_size, 2, "kernel_size"),
+        windows.sizes(dilation, 2, "dilation"),
+        windows.sizes(padding, 2, "padding", least=0),
+        windows.sizes(stride, 2, "stride"),
+    )
 
 
 def _padded(
@@ -251,7 +321,6 @@ def _padded(
     dilation: tuple[int, ...],
     padding: str,
     data_format: str,
-    fill: float = 0.0,
 ) -> tuple[Tensor, tuple[int, ...]]:
     """The input in torch's layout, and the padding left to torch's kernel; padded here where sides differ."""
     rank = len(window)
@@ -259,18 +328,7 @@ def _padded(
     amounts = windows.pads(windows.padding_mode(padding), x.shape[-rank:], window, steps, dilation)
     if windows.is_symmetric(amounts):
         return x, windows.plane(tuple(before for before, _ in amounts), 0)
-    return F.pad(x, windows.flat(amounts), value=fill), windows.plane((0,) * rank, 0)
-
-
-def _rank(x: Tensor) -> int:
-    """The number of spatial axes."""
-    if not 3 <= x.ndim <= 5:
-        raise ShapeError(
-            "The input has the wrong number of axes.",
-            expected="3, 4 or 5 axes: batch, channels and one to three spatial ones",
-            received=tuple(x.shape),
-        )
-    return x.ndim - 2
+    return F.pad(x, windows.flat(amounts)), windows.plane((0,) * rank, 0)
 
 
 def _channel_axis(data_format: str) -> int:

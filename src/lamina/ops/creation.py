@@ -11,12 +11,23 @@ import torch
 from torch import Tensor
 from torch.signal import windows
 
-from lamina.core.dtypes import torch_dtype
+from lamina.core.dtypes import result_type, torch_dtype
 from lamina.core.errors import ArgumentError, ArgumentTypeError
 from lamina.core.tensors import convert_to_tensor, default_device
 from lamina.graph.op import op
 from lamina.graph.tensor import KerasTensor
-from lamina.ops.operands import DType, Shape, TensorLike, all_common, as_tensor, dtype_of, shape_of
+from lamina.ops.operands import (
+    DType,
+    Shape,
+    TensorLike,
+    all_common,
+    as_tensor,
+    axis_of,
+    broadcast_in,
+    dtype_of,
+    kind_of,
+    shape_of,
+)
 
 
 def zeros(shape: Shape, dtype: DType = None) -> Tensor:
@@ -57,7 +68,11 @@ def empty(shape: Shape, dtype: DType = None) -> Tensor:
     return torch.empty(shape_of(shape), dtype=torch_dtype(dtype), device=default_device())
 
 
-@op
+def _full_spec(shape: Shape, fill_value: Any, dtype: DType = None) -> KerasTensor:
+    return KerasTensor(shape_of(shape), torch_dtype(dtype))
+
+
+@op(symbolic=_full_spec)
 def full(shape: Shape, fill_value: TensorLike, dtype: DType = None) -> Tensor:
     """A tensor filled with one value, or with a tensor that broadcasts.
 
@@ -141,7 +156,41 @@ def arange(start: Any, stop: Any = None, step: Any = None, dtype: DType = None) 
     return torch.arange(start, stop, 1 if step is None else step, dtype=target, device=default_device())
 
 
-@op
+def _spaced_spec(where: str, start: Any, stop: Any, num: int, dtype: DType, axis: int) -> KerasTensor:
+    """The symbolic result of `linspace` and its relatives; a size that is not known fits any other."""
+    shapes = [tuple((x if isinstance(x, KerasTensor) else as_tensor(x)).shape) for x in (start, stop)]
+    sizes = list(broadcast_in(f"op {where}", *shapes))
+    sizes.insert(axis_of(axis, len(sizes) + 1), num)
+    return KerasTensor(sizes, result_type(kind_of(start), kind_of(stop), float) if dtype is None else dtype)
+
+
+def _linspace_spec(
+    start: Any,
+    stop: Any,
+    num: int = 50,
+    endpoint: bool = True,
+    retstep: bool = False,
+    dtype: DType = None,
+    axis: int = 0,
+) -> Any:
+    values = _spaced_spec("linspace", start, stop, num, dtype, axis)
+    step = _spaced_spec("linspace", start, stop, 1, None, 0)
+    return (values, KerasTensor(step.shape[1:], step.dtype)) if retstep else values
+
+
+def _logspace_spec(
+    start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: Any = 10, dtype: DType = None, axis: int = 0
+) -> KerasTensor:
+    return _spaced_spec("logspace", start, stop, num, dtype, axis)
+
+
+def _geomspace_spec(
+    start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: DType = None, axis: int = 0
+) -> KerasTensor:
+    return _spaced_spec("geomspace", start, stop, num, dtype, axis)
+
+
+@op(symbolic=_linspace_spec)
 def linspace(
     start: TensorLike,
     stop: TensorLike,
@@ -185,7 +234,7 @@ def _need_gradient(*xs: Tensor) -> bool:
     return any(x.requires_grad for x in xs)
 
 
-@op
+@op(symbolic=_logspace_spec)
 def logspace(
     start: TensorLike,
     stop: TensorLike,
@@ -215,7 +264,7 @@ def logspace(
     return values if dtype is None else values.to(torch_dtype(dtype))
 
 
-@op
+@op(symbolic=_geomspace_spec)
 def geomspace(
     start: TensorLike,
     stop: TensorLike,

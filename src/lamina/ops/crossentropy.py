@@ -80,7 +80,13 @@ def multi_hot(
 
 def _refuse_sparse(sparse: bool) -> None:
     if sparse:
-        raise ArgumentError("Sparse results are not supported.", where="sparse", fix="leave sparse at False")
+        raise ArgumentError(
+            "Sparse results are not supported.",
+            where="sparse",
+            expected="False",
+            fix="leave it at False; where the result would be multiplied by a matrix, take the matrix's rows: "
+            "ops.take(matrix, indices, axis=0), or an Embedding layer",
+        )
 
 
 @op

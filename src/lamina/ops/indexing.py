@@ -33,25 +33,27 @@ from lamina.ops.operands import (
 
 get_item = graph_op.get_item
 
+_ALL = slice(None)
+_INDICES = frozenset({torch.int32, torch.int64})
 
-def _positions(condition: Any) -> KerasTensor:
+
+def _positions(condition: Any) -> tuple[KerasTensor, ...]:
     """The symbolic result of a search for true values: their number is not known."""
-    return KerasTensor((len(condition.shape), None), "int32")
+    return tuple(KerasTensor((None,), "int32") for _ in condition.shape)
 
 
 @op(symbolic=lambda x: _positions(x))
-def nonzero(x: TensorLike) -> Tensor:
-    """Where the values are not 0: an int32 tensor with a row for each axis of `x`.
+def nonzero(x: TensorLike) -> tuple[Tensor, ...]:
+    """Where the values are not 0: the indices (int32) along each axis of `x`.
 
     Example:
         >>> nonzero([[0, 1], [2, 0]])
-        tensor([[0, 1],
-                [1, 0]], dtype=torch.int32)
+        (tensor([0, 1], dtype=torch.int32), tensor([1, 0], dtype=torch.int32))
     """
-    return torch.nonzero(as_tensor(x)).T.to(torch.int32)
+    return torch.nonzero(as_tensor(x)).to(torch.int32).unbind(-1)
 
 
-def _where_spec(condition: Any, x1: Any = None, x2: Any = None) -> KerasTensor:
+def _where_spec(condition: Any, x1: Any = None, x2: Any = None) -> Any:
     """The symbolic result of `where`."""
     if x1 is None or x2 is None:
         return _positions(condition)
@@ -61,7 +63,7 @@ def _where_spec(condition: Any, x1: Any = None, x2: Any = None) -> KerasTensor:
 
 
 @op(symbolic=_where_spec)
-def where(condition: TensorLike, x1: TensorLike | None = None, x2: TensorLike | None = None) -> Tensor:
+def where(condition: TensorLike, x1: TensorLike | None = None, x2: TensorLike | None = None) -> Any:
     """`x1` where the condition holds and `x2` elsewhere; or, without these, the positions where it holds.
 
     Args:
@@ -127,12 +129,15 @@ def take(x: TensorLike, indices: TensorLike, axis: Axis = None) -> Tensor:
         tensor([10, 30], dtype=torch.int32)
     """
     x = as_tensor(x)
-    x, axis = (x.reshape(-1), 0) if axis is None else (x, axis_of(axis, x.ndim))
-    index = as_index(indices, x.shape[axis])
-    if axis == 0 and x.ndim == 2:
-        return torch.nn.functional.embedding(index, x)
-    taken = torch.index_select(x, axis, index.reshape(-1))
-    return taken.reshape((*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]))
+    index = indices if isinstance(indices, Tensor) else as_tensor(indices)
+    if index.dtype not in _INDICES:
+        index = index.long()
+    if axis == 0:
+        if x.requires_grad and x.ndim == 2:
+            # The gradient of an embedding is much faster than that of an index.
+            return torch.nn.functional.embedding(as_index(index, x.shape[0]), x)
+        return x[index]
+    return x.reshape(-1)[index] if axis is None else x[(_ALL,) * axis_of(axis, x.ndim) + (index,)]
 
 
 @op
@@ -486,7 +491,7 @@ def vectorize(pyfunc: Any, *, excluded: Any = None, signature: str | None = None
                 received=len(tensors),
             )
         loops = torch.broadcast_shapes(*(x.shape[: x.ndim - rank] for x, rank in zip(tensors, ranks, strict=True)))
-        wide = [x.expand(*loops, *x.shape[x.ndim - rank :]) for x, rank in zip(tensors, ranks, strict=True)]
+        wide = [x.expand((*loops, *x.shape[x.ndim - rank :])) for x, rank in zip(tensors, ranks, strict=True)]
 
         def single(*parts: Tensor) -> Any:
             full = list(args)

@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from lamina.core.errors import ArgumentError, ShapeError
 from lamina.core.scopes import unknown_stand_in
 from lamina.graph.op import op
-from lamina.ops.operands import Axes, TensorLike, as_float, as_floats, axes_of
+from lamina.ops.operands import Axes, TensorLike, as_float, as_floats, as_tensor, axes_of
 
 
 def _matrix(x: TensorLike, where: str, square: bool = False, known: bool = False) -> Tensor:
@@ -51,7 +52,7 @@ def cholesky(x: TensorLike, upper: bool = False) -> Tensor:
     x = _matrix(x, "cholesky", square=True)
     try:
         return torch.linalg.cholesky(x, upper=upper)
-    except RuntimeError as error:
+    except LinAlgError as error:
         raise ArgumentError(
             "The matrix is not positive definite.", where="ops.cholesky", received=str(error)
         ) from error
@@ -135,7 +136,7 @@ def inv(x: TensorLike) -> Tensor:
     x = _matrix(x, "inv", square=True)
     try:
         return torch.linalg.inv(x)
-    except RuntimeError as error:
+    except LinAlgError as error:
         raise ArgumentError("The matrix is singular.", where="ops.inv", received=str(error)) from error
 
 
@@ -216,7 +217,7 @@ def solve(a: TensorLike, b: TensorLike) -> Tensor:
     a, b = _system(a, b, "solve")
     try:
         return torch.linalg.solve(a, b[..., None])[..., 0] if b.ndim == a.ndim - 1 else torch.linalg.solve(a, b)
-    except RuntimeError as error:
+    except LinAlgError as error:
         raise ArgumentError("The matrix is singular.", where="ops.solve", received=str(error)) from error
 
 
@@ -331,6 +332,7 @@ def norm(x: TensorLike, ord: int | float | str | None = None, axis: Axes = None,
     return torch.linalg.norm(x, ord, axes, keepdims)
 
 
+@op
 def jvp(fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
     """The value of a function and its derivative in a direction.
 
@@ -347,5 +349,6 @@ def jvp(fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]
         >>> jvp(torch.square, (torch.tensor(3.0),), (torch.tensor(1.0),))
         (tensor(9.), tensor(6.))
     """
-    sides = [tuple(as_float(x) for x in values) for values in (primals, tangents)]
-    return torch.func.jvp(fun, *sides, has_aux=has_aux)
+    points = tuple(as_float(x) for x in primals)
+    directions = tuple(as_tensor(x).to(point.dtype) for x, point in zip(tangents, points, strict=True))
+    return torch.func.jvp(fun, points, directions, has_aux=has_aux)

@@ -12,15 +12,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lamina.core.dtypes import result_type
 from lamina.core.errors import ArgumentError, DTypeError, ShapeError
 from lamina.graph.op import op
 from lamina.graph.tensor import KerasTensor
-from lamina.ops.operands import TensorLike, as_common, as_float, as_tensor
+from lamina.ops.operands import TensorLike, as_common, as_float, as_floats, as_tensor, broadcast_in, kind_of
 
 
 def _segment_spec(data: Any, segment_ids: Any, num_segments: int | None = None, sorted: bool = False) -> KerasTensor:
     """The symbolic result over segments: without `num_segments` their number is not known."""
     return KerasTensor((num_segments, *data.shape[1:]), data.dtype)
+
+
+# Dtypes that sums and products over segments take a wider one for.
+_SUMMED_IN = {torch.bool: torch.int32, torch.float16: torch.float32, torch.bfloat16: torch.float32}
 
 
 def _segments(
@@ -39,6 +44,8 @@ def _segments(
             expected=f"segment_ids of shape ({data.shape[0] if data.ndim else 1},)",
             received=f"shape {tuple(ids.shape)}",
         )
+    if data.dtype in _SUMMED_IN:
+        return _segments(data.to(_SUMMED_IN[data.dtype]), ids, num_segments, reduction, start).to(data.dtype)
     count = num_segments if num_segments is not None else (int(ids.max()) + 1 if ids.numel() else 0)
     ids = torch.where((ids >= 0) & (ids < count), ids, count)
     result = data.new_full((count + 1, *data.shape[1:]), start(data.dtype))
@@ -114,7 +121,25 @@ def segment_min(
     return _segments(data, segment_ids, num_segments, "amin", _highest)
 
 
-@op
+def _cdist_spec(x: Any, y: Any) -> KerasTensor:
+    """The symbolic result of `cdist`; a size that is not known fits any other."""
+    shapes = [tuple((side if isinstance(side, KerasTensor) else as_tensor(side)).shape) for side in (x, y)]
+    _check_rows(*shapes)
+    batch = broadcast_in("op cdist", *(shape[:-2] for shape in shapes))
+    return KerasTensor((*batch, shapes[0][-2], shapes[1][-2]), result_type(kind_of(x), kind_of(y), float))
+
+
+def _check_rows(first: tuple[Any, ...], second: tuple[Any, ...]) -> None:
+    if min(len(first), len(second)) < 2 or len({first[-1], second[-1]} - {None}) > 1:
+        raise ShapeError(
+            "Distances are between rows of equal size.",
+            where="ops.cdist",
+            expected="shapes (..., n, d) and (..., m, d)",
+            received=f"{first} and {second}",
+        )
+
+
+@op(symbolic=_cdist_spec)
 def cdist(x: TensorLike, y: TensorLike) -> Tensor:
     """The Euclidean distances between each row of one and each row of the other.
 
@@ -133,15 +158,9 @@ def cdist(x: TensorLike, y: TensorLike) -> Tensor:
         tensor([[5.]])
     """
     x, y = as_common(x, y)
-    if x.ndim < 2 or y.ndim < 2 or x.shape[-1] != y.shape[-1]:
-        raise ShapeError(
-            "Distances are between rows of equal size.",
-            where="ops.cdist",
-            expected="shapes (..., n, d) and (..., m, d)",
-            received=f"{tuple(x.shape)} and {tuple(y.shape)}",
-        )
+    _check_rows(tuple(x.shape), tuple(y.shape))
     difference = as_float(x).unsqueeze(-2) - as_float(y).unsqueeze(-3)
-    return torch.sqrt(torch.sum(difference * difference, -1))
+    return torch.linalg.vector_norm(difference, dim=-1)
 
 
 @op
@@ -162,8 +181,8 @@ def extract_sequences(x: TensorLike, sequence_length: int, sequence_stride: int)
     return as_tensor(x).unfold(-1, sequence_length, sequence_stride)
 
 
-def _complex(x: Any, where: str) -> Tensor:
-    """A pair of real tensors as a complex one."""
+def _complex(x: Any, where: str) -> tuple[Tensor, torch.dtype]:
+    """A pair of real tensors as a complex one, and the dtype of the parts: there is no complex one for short floats."""
     if not isinstance(x, (tuple, list)) or len(x) != 2:
         raise ArgumentError(
             "A pair of tensors is needed: the real and the imaginary parts.",
@@ -179,11 +198,20 @@ def _complex(x: Any, where: str) -> Tensor:
         )
     if not (real.is_floating_point() and imaginary.is_floating_point()):
         raise ArgumentError("Both parts hold floats.", where=where, received=f"{real.dtype} and {imaginary.dtype}")
-    return torch.complex(real, imaginary)
+    real, imaginary = as_floats(real, imaginary)
+    dtype = real.dtype
+    if dtype in _SUMMED_IN:
+        real, imaginary = real.float(), imaginary.float()
+    return torch.complex(real, imaginary), dtype
 
 
-def _pair(x: Tensor) -> tuple[Tensor, Tensor]:
-    return x.real, x.imag
+def _pair(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    return x.real.to(dtype), x.imag.to(dtype)
+
+
+def _transformed(transform: Callable[[Tensor], Tensor], x: Any, where: str) -> tuple[Tensor, Tensor]:
+    values, dtype = _complex(x, where)
+    return _pair(transform(values), dtype)
 
 
 @op
@@ -200,19 +228,19 @@ def fft(x: tuple[TensorLike, TensorLike]) -> tuple[Tensor, Tensor]:
         >>> fft(([1.0, 1.0], [0.0, 0.0]))[0]
         tensor([2., 0.])
     """
-    return _pair(torch.fft.fft(_complex(x, "ops.fft")))
+    return _transformed(torch.fft.fft, x, "ops.fft")
 
 
 @op
 def fft2(x: tuple[TensorLike, TensorLike]) -> tuple[Tensor, Tensor]:
     """The discrete Fourier transform along the last two axes; arguments and results as in `fft`."""
-    return _pair(torch.fft.fft2(_complex(x, "ops.fft2")))
+    return _transformed(torch.fft.fft2, x, "ops.fft2")
 
 
 @op
 def ifft2(x: tuple[TensorLike, TensorLike]) -> tuple[Tensor, Tensor]:
     """The inverse of `fft2`."""
-    return _pair(torch.fft.ifft2(_complex(x, "ops.ifft2")))
+    return _transformed(torch.fft.ifft2, x, "ops.ifft2")
 
 
 @op
@@ -230,7 +258,8 @@ def rfft(x: TensorLike, fft_length: int | None = None) -> tuple[Tensor, Tensor]:
         >>> rfft([1.0, 1.0])
         (tensor([2., 0.]), tensor([0., 0.]))
     """
-    return _pair(torch.fft.rfft(as_float(x), fft_length))
+    x = as_float(x)
+    return _pair(torch.fft.rfft(x.float() if x.dtype in _SUMMED_IN else x, fft_length), x.dtype)
 
 
 @op
@@ -245,7 +274,8 @@ def irfft(x: tuple[TensorLike, TensorLike], fft_length: int | None = None) -> Te
         >>> irfft(([2.0, 0.0], [0.0, 0.0]))
         tensor([1., 1.])
     """
-    return torch.fft.irfft(_complex(x, "ops.irfft"), fft_length)
+    values, dtype = _complex(x, "ops.irfft")
+    return torch.fft.irfft(values, fft_length).to(dtype)
 
 
 def _window(window: Any, size: int, dtype: torch.dtype, device: torch.device, where: str) -> Tensor:
@@ -307,7 +337,7 @@ def stft(
     spectrum = torch.stft(
         flat, fft_length, sequence_stride, sequence_length, values, center=center, return_complex=True
     ).mT
-    return _pair(spectrum.reshape(*x.shape[:-1], *spectrum.shape[-2:]))
+    return _pair(spectrum.reshape(*x.shape[:-1], *spectrum.shape[-2:]), x.dtype)
 
 
 def _check_sizes(sequence_length: int, sequence_stride: int, fft_length: int, where: str) -> None:
@@ -349,7 +379,7 @@ def istft(
         >>> istft(stft(torch.ones(8), 4, 2, 4), 4, 2, 4)
         tensor([1., 1., 1., 1., 1., 1., 1., 1.])
     """
-    spectrum = _complex(x, "ops.istft")
+    spectrum, dtype = _complex(x, "ops.istft")
     _check_sizes(sequence_length, sequence_stride, fft_length, "ops.istft")
     frames = torch.fft.irfft(spectrum, fft_length)
     if window is not None:
@@ -366,7 +396,7 @@ def istft(
     end = signal.shape[-1] - start if length is None else start + length
     if end > signal.shape[-1]:
         signal = torch.nn.functional.pad(signal, (0, end - signal.shape[-1]))
-    return signal[..., start:end]
+    return signal[..., start:end].to(dtype)
 
 
 def _overlapped(frames: Tensor, stride: int) -> Tensor:

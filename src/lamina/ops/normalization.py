@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lamina.core import config
-from lamina.core.errors import ArgumentError, ArgumentTypeError
+from lamina.core.errors import ArgumentError, ArgumentTypeError, ShapeError, warn_once
 from lamina.graph.op import op
-from lamina.ops.operands import Axes, TensorLike, as_float, as_tensor, axes_of, axes_tuple, axis_of
+from lamina.ops.operands import Axes, TensorLike, all_common, as_float, as_tensor, axes_of, axes_tuple, axis_of
 
 
 @op
@@ -93,21 +93,32 @@ def batch_normalization(
         scale: what each channel is multiplied by, likewise; nothing by default.
         epsilon: keeps the division finite.
 
+    Raises:
+        ShapeError: one of the vectors has another length.
+
     Example:
         >>> batch_normalization([[1.0, 2.0]], mean=[1.0, 1.0], variance=[1.0, 0.25], axis=-1, epsilon=0.0)
         tensor([[0., 2.]])
     """
-    x = as_float(x)
+    x, mean, variance = all_common((x, mean, variance), float)
     axis = axis_of(axis, x.ndim)
 
-    def along_axis(values: Any) -> Tensor:
-        return as_tensor(values).reshape([-1 if i == axis else 1 for i in range(x.ndim)])
+    def along_axis(name: str, values: Any) -> Tensor:
+        values = as_tensor(values)
+        if values.shape != x.shape[axis : axis + 1]:
+            raise ShapeError(
+                f"{name} does not fit the input.",
+                where="batch_normalization",
+                expected=f"a vector of length {x.shape[axis]}",
+                received=tuple(values.shape),
+            )
+        return values.reshape([-1 if i == axis else 1 for i in range(x.ndim)])
 
-    factor = torch.rsqrt(along_axis(variance) + epsilon)
+    factor = torch.rsqrt(along_axis("variance", variance) + epsilon)
     if scale is not None:
-        factor = factor * along_axis(scale)
-    y = (x - along_axis(mean)) * factor
-    return y if offset is None else y + along_axis(offset)
+        factor = factor * along_axis("scale", scale)
+    y = (x - along_axis("mean", mean)) * factor
+    return y if offset is None else y + along_axis("offset", offset)
 
 
 @op
@@ -141,6 +152,8 @@ def layer_normalization(
     rms_scaling = kwargs.pop("rms_scaling", False)
     if kwargs:
         raise ArgumentTypeError("layer_normalization does not take this argument.", received=", ".join(kwargs))
+    if rms_scaling:
+        warn_once("rms_scaling=True is old and divides by the deviation; use ops.rms_normalization instead.")
     epsilon = config.epsilon() if epsilon is None else epsilon
     wide, axes, (gamma, beta) = _prepare(x, axis, gamma, beta)
     if rms_scaling:
@@ -159,7 +172,7 @@ def layer_normalization(
         y = (wide - mean) * torch.rsqrt(variance + epsilon)
         y = y if gamma is None else y * gamma
         y = y if beta is None else y + beta
-    return y.to(as_float(x).dtype)
+    return y.to(as_tensor(x).dtype)
 
 
 @op
@@ -193,7 +206,7 @@ def rms_normalization(
     else:
         y = wide * torch.rsqrt(wide.square().mean(axes, keepdim=True) + epsilon)
         y = y if scale is None else y * scale
-    return y.to(as_float(x).dtype)
+    return y.to(as_tensor(x).dtype)
 
 
 def _prepare(x: Any, axis: Any, *weights: Any) -> tuple[Tensor, tuple[int, ...], list[Tensor | None]]:

@@ -105,6 +105,13 @@ def dtype_of(*xs: Any, also: Sequence[Any] = ()) -> torch.dtype:
     return torch.int32 if weak and dtype is torch.bool else dtype
 
 
+def kind_of(x: Any) -> Any:
+    """What `result_type` takes for an argument: the dtype of a tensor, symbolic or not, the type of a number."""
+    if isinstance(x, (int, float)):
+        return type(x)
+    return x.dtype if hasattr(x, "dtype") else convert_to_tensor(x).dtype
+
+
 def as_common(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
     """Both arguments as tensors of the dtype that Keras's lattice gives them."""
     if isinstance(x1, Tensor) and isinstance(x2, Tensor):

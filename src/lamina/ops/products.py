@@ -23,11 +23,14 @@ from lamina.ops.operands import (
     as_tensors,
     axis_of,
     broadcast_in,
+    kind_of,
     small_int_sum_dtype,
 )
 
 
-def _spec(where: str, first: Any, second: Any, pairs: Sequence[tuple[int, int]], shape: Sequence[Any]) -> KerasTensor:
+def _spec(
+    where: str, first: Any, second: Any, pairs: Sequence[tuple[int, int]], shape: Sequence[Any], dtype: str
+) -> KerasTensor:
     """The symbolic result of a product: the shape found for it, once the axes that meet are seen to fit."""
     for axis1, axis2 in pairs:
         sizes = first.shape[axis1], second.shape[axis2]
@@ -37,12 +40,13 @@ def _spec(where: str, first: Any, second: Any, pairs: Sequence[tuple[int, int]],
                 where=f"op {where}",
                 received=f"shapes {tuple(first.shape)} and {tuple(second.shape)}",
             )
-    return KerasTensor(tuple(shape), _product_dtype(first, second))
+    return KerasTensor(tuple(shape), dtype)
 
 
-def _product_dtype(*factors: Any) -> str:
-    dtype = result_type(*(x.dtype for x in factors))
-    return "int32" if all(x.dtype in ("int8", torch.int8) for x in factors) else dtype
+def _common_dtype(*factors: Any, wide: bool = False) -> str:
+    """The dtype of the lattice for tensors, symbolic or not, and numbers, which give way; int8 may become int32."""
+    kinds = [kind_of(x) for x in factors]
+    return "int32" if wide and all(kind in ("int8", torch.int8) for kind in kinds) else result_type(*kinds)
 
 
 def _factor_specs(*factors: Any) -> list[Any]:
@@ -52,27 +56,39 @@ def _factor_specs(*factors: Any) -> list[Any]:
 
 def _matmul_spec(x1: Any, x2: Any) -> KerasTensor:
     """The symbolic result of `matmul`; a size that is not known fits any other."""
+    dtype = _common_dtype(x1, x2, wide=True)
     x1, x2 = _factor_specs(x1, x2)
     if not x1.shape or not x2.shape:
         raise ShapeError("Numbers are no matrices.", where="op matmul", received=f"shapes {x1.shape} and {x2.shape}")
     rows = x1.shape[-2:-1]
     columns = x2.shape[-1:] if len(x2.shape) > 1 else ()
     batch = broadcast_in("op matmul", tuple(x1.shape[:-2]), tuple(x2.shape[:-2]))
-    return _spec("matmul", x1, x2, [(-1, -2 if len(x2.shape) > 1 else -1)], (*batch, *rows, *columns))
+    return _spec("matmul", x1, x2, [(-1, -2 if len(x2.shape) > 1 else -1)], (*batch, *rows, *columns), dtype)
 
 
 def _dot_spec(x1: Any, x2: Any) -> KerasTensor:
     """The symbolic result of `dot`."""
+    dtype = _common_dtype(x1, x2)
     x1, x2 = _factor_specs(x1, x2)
     if not x1.shape or not x2.shape:
-        return KerasTensor((*x1.shape, *x2.shape), result_type(x1.dtype, x2.dtype))
+        return KerasTensor((*x1.shape, *x2.shape), dtype)
     meeting = -2 if len(x2.shape) > 1 else -1
-    result = _spec("dot", x1, x2, [(-1, meeting)], (*x1.shape[:-1], *x2.shape[:meeting], *x2.shape[meeting:][1:]))
-    return KerasTensor(result.shape, result_type(x1.dtype, x2.dtype))
+    shape = (*x1.shape[:-1], *x2.shape[:meeting], *x2.shape[meeting:][1:])
+    return _spec("dot", x1, x2, [(-1, meeting)], shape, dtype)
+
+
+def _inner_spec(x1: Any, x2: Any) -> KerasTensor:
+    """The symbolic result of `inner`."""
+    dtype = _common_dtype(x1, x2)
+    x1, x2 = _factor_specs(x1, x2)
+    if not x1.shape or not x2.shape:
+        return KerasTensor((*x1.shape, *x2.shape), dtype)
+    return _spec("inner", x1, x2, [(-1, -1)], (*x1.shape[:-1], *x2.shape[:-1]), dtype)
 
 
 def _tensordot_spec(x1: Any, x2: Any, axes: Any = 2) -> KerasTensor:
     """The symbolic result of `tensordot`."""
+    dtype = _common_dtype(x1, x2)
     x1, x2 = _factor_specs(x1, x2)
     if isinstance(axes, int):
         axes = (range(len(x1.shape) - axes, len(x1.shape)), range(axes))
@@ -80,12 +96,37 @@ def _tensordot_spec(x1: Any, x2: Any, axes: Any = 2) -> KerasTensor:
     first, second = ([axis_of(a, len(x.shape)) for a in side] for x, side in zip((x1, x2), axes, strict=True))
     kept = [size for a, size in enumerate(x1.shape) if a not in first]
     kept += [size for a, size in enumerate(x2.shape) if a not in second]
-    result = _spec("tensordot", x1, x2, list(zip(first, second, strict=True)), kept)
-    return KerasTensor(result.shape, result_type(x1.dtype, x2.dtype))
+    return _spec("tensordot", x1, x2, list(zip(first, second, strict=True)), kept, dtype)
+
+
+def _cross_spec(
+    x1: Any, x2: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
+) -> KerasTensor:
+    """The symbolic result of `cross`; a size that is not known counts as 2."""
+    axisa, axisb, axisc = (axisa, axisb, axisc) if axis is None else (axis, axis, axis)
+    dtype = _common_dtype(x1, x2)
+    rest, sizes = [], []
+    for x, a in zip(_factor_specs(x1, x2), (axisa, axisb), strict=True):
+        shape = list(x.shape)
+        sizes.append(shape.pop(axis_of(a, len(shape))) if shape else 0)
+        rest.append(tuple(shape))
+    _check_vectors(sizes)
+    result = list(broadcast_in("op cross", *rest))
+    if 3 in sizes:
+        result.insert(axis_of(axisc, len(result) + 1), 3)
+    return KerasTensor(tuple(result), dtype)
+
+
+def _check_vectors(sizes: Sequence[int | None]) -> None:
+    if not set(sizes) <= {2, 3, None}:
+        raise ShapeError(
+            "Cross products are of vectors of size 2 or 3.", where="ops.cross", received=f"sizes {tuple(sizes)}"
+        )
 
 
 def _einsum_spec(subscripts: str, *operands: Any, **kwargs: Any) -> KerasTensor:
     """The symbolic result of `einsum`; a size that is not known fits any other."""
+    dtype = _common_dtype(*operands, wide=True)
     inputs, arrow, output = subscripts.replace(" ", "").partition("->")
     terms, factors = inputs.split(","), _factor_specs(*operands)
     sizes: dict[str, list[Any]] = {}
@@ -110,7 +151,7 @@ def _einsum_spec(subscripts: str, *operands: Any, **kwargs: Any) -> KerasTensor:
     where = f"op einsum, {subscripts!r} of {', '.join(str(tuple(x.shape)) for x in factors)}"
     middle = broadcast_in(where, *middles) if "..." in output else ()
     known = {letter: broadcast_in(where, *((size,) for size in found))[0] for letter, found in sizes.items()}
-    return KerasTensor((*(known[a] for a in before), *middle, *(known[a] for a in after)), _product_dtype(*factors))
+    return KerasTensor((*(known[a] for a in before), *middle, *(known[a] for a in after)), dtype)
 
 
 def _multipliable(x: Tensor) -> Tensor:
@@ -185,7 +226,7 @@ def vdot(x1: TensorLike, x2: TensorLike) -> Tensor:
     return torch.vdot(x1.reshape(-1), x2.reshape(-1)).to(dtype)
 
 
-@op
+@op(symbolic=_inner_spec)
 def inner(x1: TensorLike, x2: TensorLike) -> Tensor:
     """The sum of products over the last axes of both.
 
@@ -267,7 +308,7 @@ def einsum(subscripts: str, *operands: TensorLike, **kwargs: Any) -> Tensor:
     return torch.einsum(subscripts, *map(_multipliable, parts)).to(parts[0].dtype)
 
 
-@op
+@op(symbolic=_cross_spec)
 def cross(
     x1: TensorLike, x2: TensorLike, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
 ) -> Tensor:
@@ -291,10 +332,8 @@ def cross(
     axisa, axisb, axisc = (axisa, axisb, axisc) if axis is None else (axis, axis, axis)
     x1, x2 = as_common(x1, x2)
     x1, x2 = torch.movedim(x1, axisa, -1), torch.movedim(x2, axisb, -1)
-    sizes = x1.shape[-1], x2.shape[-1]
-    if not set(sizes) <= {2, 3}:
-        raise ShapeError("Cross products are of vectors of size 2 or 3.", where="ops.cross", received=f"sizes {sizes}")
-    if sizes == (2, 2):
+    _check_vectors((x1.shape[-1], x2.shape[-1]))
+    if x1.shape[-1] == x2.shape[-1] == 2:
         return x1[..., 0] * x2[..., 1] - x1[..., 1] * x2[..., 0]
     x1, x2 = (torch.nn.functional.pad(x, (0, 3 - x.shape[-1])) for x in (x1, x2))
     x1, x2 = torch.broadcast_tensors(x1, x2)

@@ -15,7 +15,7 @@ from torch import Tensor
 from lamina.core.dtypes import is_float, is_int, torch_dtype
 from lamina.core.errors import ArgumentError
 from lamina.core.scopes import unknown_stand_in
-from lamina.core.seeds import SeedGenerator, random_generator
+from lamina.core.seeds import SeedGenerator, as_seed, random_generator
 from lamina.core.tensors import convert_to_tensor, default_device
 from lamina.graph.op import op
 from lamina.ops.operands import DType, Shape, TensorLike, as_float, as_tensor, shape_of
@@ -28,6 +28,37 @@ def _generator(seed: Seed, device: Any) -> torch.Generator | None:
     if seed is None or unknown_stand_in() is not None:
         return None
     return random_generator(seed, torch.device(device))
+
+
+def _is_hashed(seed: Seed, count: int, device: torch.device) -> bool:
+    """Whether to draw by hashing: then one seed gives the same numbers in eager, traced and compiled code."""
+    return seed is not None and device.type == "cpu" and count < 2**31 and unknown_stand_in() is None
+
+
+_DIGITS = {torch.float16: 11, torch.bfloat16: 8, torch.float32: 24, torch.float64: 53}
+
+
+def _fractions(sizes: Sequence[int], dtype: torch.dtype, seed: Seed, device: torch.device) -> Tensor:
+    """Evenly spread over [0, 1), with as many bits as the dtype has digits."""
+    count = math.prod(sizes)
+    if not _is_hashed(seed, count, device):
+        return torch.rand(sizes, generator=_generator(seed, device), dtype=dtype, device=device)
+    digits, key = _DIGITS[dtype], _key(seed)
+    if digits <= 32:
+        whole = (_hashes(count, key) >> (32 - digits)) & (2**digits - 1)
+    else:
+        high, low = _hashes(count, key), _hashes(count, key * 0x2545F4914F6CDD1D + 1)
+        whole = ((high.long() + 2**31) << 21) | ((low.long() >> 11) & (2**21 - 1))
+    return (whole.to(dtype) * 2.0**-digits).view(sizes)
+
+
+def _symmetric(sizes: Sequence[int], dtype: torch.dtype, seed: Seed, device: torch.device) -> Tensor:
+    """Evenly spread between -1 and 1, both excluded."""
+    return _fractions(sizes, dtype, seed, device).mul_(2).add_(2.0 ** -_DIGITS[dtype] - 1)
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
 
 
 def _float_dtype(dtype: DType, where: str) -> torch.dtype:
@@ -51,7 +82,12 @@ def normal(shape: Shape, mean: Any = 0.0, stddev: Any = 1.0, dtype: DType = None
         torch.Size([2, 3])
     """
     target, device = _float_dtype(dtype, "normal"), default_device()
-    values = torch.randn(shape_of(shape), generator=_generator(seed, device), dtype=target, device=device)
+    sizes = shape_of(shape)
+    if _is_hashed(seed, math.prod(sizes), device):
+        drawn = _symmetric(sizes, _wide(target), seed, device)
+        values = torch.erfinv(drawn).mul_(math.sqrt(2)).to(target)
+    else:
+        values = torch.randn(sizes, generator=_generator(seed, device), dtype=target, device=device)
     return values.mul_(stddev).add_(mean) if isinstance(stddev, (int, float)) else values * stddev + mean
 
 
@@ -70,7 +106,7 @@ def uniform(shape: Shape, minval: Any = 0.0, maxval: Any = 1.0, dtype: DType = N
         torch.Size([2, 3])
     """
     target, device = _float_dtype(dtype, "uniform"), default_device()
-    values = torch.rand(shape_of(shape), generator=_generator(seed, device), dtype=target, device=device)
+    values = _fractions(shape_of(shape), target, seed, device)
     return values * (maxval - minval) + minval
 
 
@@ -93,16 +129,12 @@ def randint(shape: Shape, minval: Any, maxval: Any, dtype: DType = "int32", seed
     """
     if not is_int(dtype):
         raise ArgumentError("Random integers have an integer dtype.", where="random.randint, dtype", received=dtype)
-    device = default_device()
-    generator = _generator(seed, device)
-    return torch.randint(
-        int(minval),
-        int(maxval),
-        shape_of(shape),
-        generator=generator,
-        dtype=torch_dtype(dtype),
-        device=device,
-    )
+    device, target, sizes = default_device(), torch_dtype(dtype), shape_of(shape)
+    low, high, count = int(minval), int(maxval), math.prod(sizes)
+    if 0 < high - low <= 2**31 and _is_hashed(seed, count, device):
+        shares = _hashes(count, _key(seed)).long() + 2**31
+        return ((shares * (high - low) >> 32) + low).to(target).view(sizes)
+    return torch.randint(low, high, sizes, generator=_generator(seed, device), dtype=target, device=device)
 
 
 def truncated_normal(
@@ -122,11 +154,8 @@ def truncated_normal(
         True
     """
     target, device = _float_dtype(dtype, "truncated_normal"), default_device()
-    wide = target if target is torch.float64 else torch.float32
     # The share of the distribution between both cuts, inverted: one draw for each value, no rejections.
-    bound = math.erf(math.sqrt(2))
-    values = torch.empty(shape_of(shape), dtype=wide, device=device)
-    values.uniform_(-bound, bound, generator=_generator(seed, device))
+    values = _symmetric(shape_of(shape), _wide(target), seed, device).mul_(math.erf(math.sqrt(2)))
     values = torch.erfinv(values).mul_(math.sqrt(2)).clamp_(-2.0, 2.0)
     return (values * stddev + mean).to(target)
 
@@ -155,8 +184,13 @@ def categorical(logits: TensorLike, num_samples: int, dtype: DType = "int32", se
             where="random.categorical",
             received=f"shape {tuple(logits.shape)}",
         )
-    generator = _generator(seed, logits.device)
-    drawn = torch.multinomial(torch.softmax(logits, -1), num_samples, replacement=True, generator=generator)
+    device, sizes = logits.device, (logits.shape[0], num_samples)
+    if _is_hashed(seed, math.prod(sizes), device):
+        totals = torch.softmax(logits.double(), -1).cumsum(-1)
+        drawn = torch.searchsorted(totals, _fractions(sizes, torch.float64, seed, device) * totals[:, -1:], right=True)
+    else:
+        chances = torch.softmax(logits, -1)
+        drawn = torch.multinomial(chances, num_samples, replacement=True, generator=_generator(seed, device))
     return drawn.to(torch_dtype(dtype))
 
 
@@ -222,7 +256,10 @@ def _key(seed: Seed) -> Tensor:
     """64 random bits; read nowhere in Python, so that a traced step draws anew each time."""
     if seed is None or unknown_stand_in() is not None:
         return torch.randint(-(2**63), 2**63 - 1, (), device="cpu")
-    base, count = seed.next().cpu() if isinstance(seed, SeedGenerator) else torch.tensor([seed, 0], device="cpu")
+    if isinstance(seed, SeedGenerator):
+        base, count = seed.next().cpu()
+    else:
+        base, count = torch.tensor([as_seed(seed) % 2**63, 0], device="cpu")
     mixed = base * 0x1E3779B97F4A7C15 + count * 0x3F58476D1CE4E5B9
     mixed = (mixed ^ (mixed >> 30)) * 0x14D049BB133111EB
     return mixed ^ (mixed >> 27)
@@ -250,7 +287,11 @@ def shuffle(x: TensorLike, axis: int = 0, seed: Seed = None) -> Tensor:
         tensor([1, 2, 3], dtype=torch.int32)
     """
     x = as_tensor(x)
-    order = torch.randperm(x.shape[axis], generator=_generator(seed, x.device), device=x.device)
+    size = x.shape[axis]
+    if _is_hashed(seed, size, x.device):
+        order = torch.argsort(_hashes(size, _key(seed)))
+    else:
+        order = torch.randperm(size, generator=_generator(seed, x.device), device=x.device)
     return torch.index_select(x, axis, order)
 
 

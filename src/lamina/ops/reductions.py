@@ -43,7 +43,7 @@ def sum(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """
     x = as_tensor(x)
     if axis == () or axis == []:
-        return x
+        return x.to(small_int_sum_dtype(x.dtype))
     if x.is_floating_point():
         return torch.sum(x, axes_of(axis), keepdims)
     return torch.sum(x, axes_of(axis), keepdims, dtype=small_int_sum_dtype(x.dtype))
@@ -334,7 +334,9 @@ def logsumexp(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tenso
         tensor(0.6931)
     """
     x = as_float(x)
-    return torch.logsumexp(x, axes_tuple(axis, x.ndim), keepdims)
+    # Torch derives from the result as it was rounded: with 16 bits and values around 100 that is a fifth off.
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    return torch.logsumexp(wide, axes_tuple(axis, x.ndim), keepdims).to(x.dtype)
 
 
 @op
@@ -371,9 +373,11 @@ def cumprod(x: TensorLike, axis: Axis = None, dtype: DType = None) -> Tensor:
     return torch.cumprod(x, axis, dtype=target)
 
 
-def _running(x: TensorLike, axis: Axis, dtype: DType) -> tuple[Tensor, int, torch.dtype]:
+def _running(x: TensorLike, axis: Axes, dtype: DType) -> tuple[Tensor, int, torch.dtype]:
     """The arguments of a running total: the tensor, the axis and the dtype to compute in."""
     x = as_tensor(x)
+    if axis is not None and not isinstance(axis, int):
+        (axis,) = axis
     target = x.dtype if dtype is None else torch_dtype(dtype)
     target = torch.int32 if target is torch.bool else target
     return (x.reshape(-1), 0, target) if axis is None else (x, axis_of(axis, x.ndim), target)
@@ -434,7 +438,10 @@ def nanmean(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
         tensor(2.)
     """
     x = as_float(x)
-    return x if axis == () or axis == [] else torch.nanmean(x, axes_of(axis), keepdims)
+    if axis == () or axis == []:
+        return x
+    valid = ~torch.isnan(x)
+    return torch.sum(torch.where(valid, x, 0), axes_of(axis), keepdims) / torch.sum(valid, axes_of(axis), keepdims)
 
 
 @op
@@ -464,7 +471,9 @@ def nanstd(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
         >>> nanstd([1.0, float("nan"), 3.0])
         tensor(1.)
     """
-    return torch.sqrt(nanvar(x, axis, keepdims))
+    variance = nanvar(x, axis, keepdims)
+    # Equal values get the gradient 0, as from `std`; that of a square root at 0 is infinite.
+    return torch.sqrt(torch.where(variance == 0, 0, variance))
 
 
 @op

@@ -25,7 +25,6 @@ from lamina.ops.operands import (
     Shape,
     TensorLike,
     all_tensors,
-    as_common,
     as_tensor,
     axes_tuple,
     axis_of,
@@ -72,42 +71,6 @@ def reshape(x: TensorLike, newshape: Shape) -> Tensor:
 def ravel(x: TensorLike) -> Tensor:
     """The values on a single axis."""
     return torch.ravel(as_tensor(x))
-
-
-@op
-def transpose(x: TensorLike, axes: Sequence[int] | None = None) -> Tensor:
-    """The tensor with its axes in another order.
-
-    Args:
-        x: the tensor.
-        axes: for each axis of the result, which axis of `x` it is; by default they are reversed.
-
-    Example:
-        >>> transpose(torch.ones(2, 3, 4), (1, 2, 0)).shape
-        torch.Size([3, 4, 2])
-    """
-    x = as_tensor(x)
-    return torch.permute(x, tuple(reversed(range(x.ndim))) if axes is None else tuple(axes))
-
-
-@op
-def swapaxes(x: TensorLike, axis1: int, axis2: int) -> Tensor:
-    """The tensor with two axes exchanged."""
-    return torch.transpose(as_tensor(x), axis1, axis2)
-
-
-@op
-def moveaxis(x: TensorLike, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
-    """The tensor with axes moved from `source` to `destination`, the others in order.
-
-    Example:
-        >>> moveaxis(torch.ones(2, 3, 4), 0, -1).shape
-        torch.Size([3, 4, 2])
-    """
-    if isinstance(source, int) and isinstance(destination, int):
-        return torch.movedim(as_tensor(x), source, destination)
-    places = [(axis,) if isinstance(axis, int) else tuple(axis) for axis in (source, destination)]
-    return torch.movedim(as_tensor(x), *places)
 
 
 @op
@@ -231,10 +194,26 @@ def concatenate(xs: Sequence[TensorLike] | TensorLike, axis: Axis = 0) -> Tensor
         >>> concatenate([[1, 2], [3]])
         tensor([1, 2, 3], dtype=torch.int32)
     """
-    tensors = all_tensors(xs)
+    tensors = _tensors(xs)
     if axis is None:
         return torch.cat([x.reshape(-1) for x in tensors])
     return torch.cat(tensors, axis)
+
+
+def _tensors(xs: Any) -> Any:
+    """Every element of a sequence (or row of a tensor) as a tensor; torch promotes tensors as Keras does."""
+    dtype = None
+    if (type(xs) is list or type(xs) is tuple) and xs:
+        for x in xs:
+            if not isinstance(x, Tensor):
+                break
+            if x.dtype is not dtype:
+                if dtype is not None:
+                    break
+                dtype = x.dtype
+        else:
+            return xs
+    return all_tensors(xs)
 
 
 @op
@@ -250,7 +229,7 @@ def append(x1: TensorLike, x2: TensorLike, axis: Axis = None) -> Tensor:
         >>> append([1, 2], 3)
         tensor([1, 2, 3], dtype=torch.int32)
     """
-    x1, x2 = as_common(x1, x2)
+    x1, x2 = all_tensors((x1, x2))
     return torch.cat((x1.reshape(-1), x2.reshape(-1))) if axis is None else torch.cat((x1, x2), axis)
 
 
@@ -267,7 +246,7 @@ def stack(x: Sequence[TensorLike] | TensorLike, axis: int = 0) -> Tensor:
         tensor([[1, 3],
                 [2, 4]], dtype=torch.int32)
     """
-    return torch.stack(all_tensors(x), axis)
+    return torch.stack(_tensors(x), axis)
 
 
 @op
@@ -278,7 +257,7 @@ def vstack(xs: Sequence[TensorLike] | TensorLike) -> Tensor:
         >>> vstack([[1, 2], [3, 4]]).shape
         torch.Size([2, 2])
     """
-    return torch.vstack(all_tensors(xs))
+    return torch.vstack(_tensors(xs))
 
 
 @op
@@ -289,7 +268,7 @@ def hstack(xs: Sequence[TensorLike] | TensorLike) -> Tensor:
         >>> hstack([[1, 2], [3, 4]]).shape
         torch.Size([4])
     """
-    return torch.hstack(all_tensors(xs))
+    return torch.hstack(_tensors(xs))
 
 
 @op
@@ -300,7 +279,7 @@ def dstack(xs: Sequence[TensorLike] | TensorLike) -> Tensor:
         >>> dstack([[1, 2], [3, 4]]).shape
         torch.Size([1, 2, 2])
     """
-    return torch.dstack(all_tensors(xs))
+    return torch.dstack(_tensors(xs))
 
 
 @op
@@ -433,76 +412,6 @@ def repeat(x: TensorLike, repeats: int | Sequence[int] | Tensor, axis: Axis = No
         )
     index = np.repeat(np.arange(len(counts)), counts)
     return torch.index_select(x, axis, torch.tensor(index, device=x.device))
-
-
-@op
-def flip(x: TensorLike, axis: Axes = None) -> Tensor:
-    """The tensor in reverse order along the axes.
-
-    Example:
-        >>> flip([1, 2, 3])
-        tensor([3, 2, 1], dtype=torch.int32)
-    """
-    x = as_tensor(x)
-    return torch.flip(x, axes_tuple(axis, x.ndim))
-
-
-@op
-def flipud(x: TensorLike) -> Tensor:
-    """The tensor in reverse order along its first axis."""
-    return torch.flipud(as_tensor(x))
-
-
-@op
-def fliplr(x: TensorLike) -> Tensor:
-    """The tensor in reverse order along its second axis."""
-    return torch.fliplr(as_tensor(x))
-
-
-@op
-def roll(x: TensorLike, shift: int | Sequence[int], axis: Axes = None) -> Tensor:
-    """The tensor moved along the axes; what leaves at one end enters at the other.
-
-    Args:
-        x: the tensor.
-        shift: by how many places, for each axis.
-        axis: the axis or axes; None for the flattened tensor, back in shape afterwards.
-
-    Example:
-        >>> roll([1, 2, 3], 1)
-        tensor([3, 1, 2], dtype=torch.int32)
-    """
-    x = as_tensor(x)
-    if axis is None:
-        return torch.roll(x, shift)
-    axes = axes_tuple(axis, x.ndim)
-    return torch.roll(x, (shift,) * len(axes) if isinstance(shift, int) else tuple(shift), axes)
-
-
-@op
-def rot90(array: TensorLike, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tensor:
-    """The tensor turned by 90 degrees in the plane of two axes.
-
-    Args:
-        array: a tensor of rank 2 or more.
-        k: how many times.
-        axes: the plane; the turn goes from the first axis towards the second.
-
-    Raises:
-        ArgumentError: the axes are not two different ones.
-
-    Example:
-        >>> rot90([[1, 2], [3, 4]])
-        tensor([[2, 4],
-                [1, 3]], dtype=torch.int32)
-    """
-    x = as_tensor(array)
-    if x.ndim < 2:
-        raise ShapeError("Only tensors of rank 2 or more can be turned.", where="ops.rot90", received=tuple(x.shape))
-    plane = axes_tuple(axes, x.ndim)
-    if len(plane) != 2 or plane[0] == plane[1]:
-        raise ArgumentError("A plane has two different axes.", where="ops.rot90, axes", received=axes)
-    return torch.rot90(x, k, plane)
 
 
 @op

@@ -48,7 +48,7 @@ def average(x: TensorLike, axis: Axes = None, weights: TensorLike | None = None)
         x = as_float(x)
         return x if axis == () else torch.mean(x, axes_tuple(axis, x.ndim))
     x, factors = as_floats(x, weights)
-    if factors.shape != x.shape and unknown_stand_in() in x.shape:
+    if factors.shape != x.shape and unknown_stand_in() in (*x.shape, *factors.shape):
         factors = torch.empty_like(x)
     if factors.shape != x.shape:
         if not isinstance(axis, int) or factors.shape != (x.shape[axis],):
@@ -142,7 +142,11 @@ def _quantile(
     joined = math.prod(x.shape[a] for a in axes)
     flat = torch.permute(x, (*kept, *axes)).reshape(*(x.shape[a] for a in kept), joined)
     wide = flat.float() if x.dtype in (torch.float16, torch.bfloat16) else flat
-    result = function(wide, q.to(wide.device, wide.dtype), dim=-1, interpolation=method).to(x.dtype)
+    if unknown_stand_in() in x.shape:
+        # Torch refuses to look for quantiles among as many values as stand-ins are.
+        result = x.new_empty((*q.shape, *flat.shape[:-1]))
+    else:
+        result = function(wide, q.to(wide.device, wide.dtype), dim=-1, interpolation=method).to(x.dtype)
     if keepdims:
         result = result.reshape(*q.shape, *(1 if a in axes else x.shape[a] for a in range(x.ndim)))
     return result
@@ -257,6 +261,12 @@ def trapezoid(y: TensorLike, x: TensorLike | None = None, dx: float = 1.0, axis:
     return torch.trapezoid(y, x, dim=axis)
 
 
+def _as_wide_float(x: TensorLike) -> Tensor:
+    """The argument as a tensor of floats; 64-bit integers keep their width."""
+    x = as_tensor(x)
+    return x.double() if x.dtype is torch.int64 else as_float(x)
+
+
 @op
 def corrcoef(x: TensorLike) -> Tensor:
     """The correlation coefficients between the rows of a matrix.
@@ -266,7 +276,7 @@ def corrcoef(x: TensorLike) -> Tensor:
         tensor([[ 1., -1.],
                 [-1.,  1.]])
     """
-    x = as_float(x)
+    x = _as_wide_float(x)
     if x.ndim < 2:
         return torch.corrcoef(x)
     centered = x - torch.mean(x, -1, keepdim=True)
@@ -297,7 +307,7 @@ def correlate(x1: TensorLike, x2: TensorLike, mode: str = "valid") -> Tensor:
             "Unknown mode.", where="ops.correlate", expected='"valid", "same" or "full"', received=repr(mode)
         )
     x1, x2 = as_common(x1, x2)
-    x1, x2 = as_float(x1), as_float(x2)
+    x1, x2 = _as_wide_float(x1), _as_wide_float(x2)
     if x1.ndim != 1 or x2.ndim != 1:
         raise ShapeError(
             "Only vectors can be correlated.",
@@ -313,15 +323,15 @@ def correlate(x1: TensorLike, x2: TensorLike, mode: str = "valid") -> Tensor:
     return full[start : start + size]
 
 
+@op(symbolic=lambda x: KerasTensor((), "int32"))
 def size(x: Any) -> Any:
-    """The number of values.
+    """The number of values, as an int; of a symbolic tensor, a symbolic one.
 
     Example:
         >>> size([[1, 2], [3, 4]])
         4
     """
-    shape: Any = tuple(x.shape) if isinstance(x, KerasTensor) else tuple(as_tensor(x).shape)
-    return None if None in shape else math.prod(shape)
+    return math.prod(as_tensor(x).shape)
 
 
 def ndim(x: Any) -> int:

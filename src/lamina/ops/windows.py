@@ -8,12 +8,12 @@ view first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 
-from lamina.core.errors import ArgumentError, nearest
+from lamina.core.errors import ArgumentError, ShapeError, nearest
 
 Pads = list[tuple[int, int]]
 
@@ -41,7 +41,18 @@ def sizes(value: Any, rank: int, name: str, *, least: int = 1) -> tuple[int, ...
 
 
 def _is_integer(value: Any) -> bool:
-    return hasattr(value, "__index__") and not isinstance(value, bool)
+    return hasattr(value, "__index__") and not isinstance(value, bool) and not getattr(value, "ndim", 0)
+
+
+def rank_of(x: torch.Tensor) -> int:
+    """The number of spatial axes."""
+    if not 3 <= x.ndim <= 5:
+        raise ShapeError(
+            "The input has the wrong number of axes.",
+            expected="3, 4 or 5 axes: batch, channels and one to three spatial ones",
+            received=tuple(x.shape),
+        )
+    return x.ndim - 2
 
 
 def padding_mode(padding: Any, *, causal: bool = False) -> str:
@@ -76,6 +87,55 @@ def pads(
         total = reach - 1 if stride == 1 else max(0, (-(-length // stride) - 1) * stride + reach - length)
         result.append((total // 2, total - total // 2))
     return result
+
+
+class Margins(NamedTuple):
+    """What is cut off a transposed convolution, by axis: on both sides, put back behind, and cut behind besides.
+
+    Torch cuts alike on both sides, and can only add behind, less than a step; `fits` tells whether that is enough.
+    """
+
+    both: tuple[int, ...]
+    added: tuple[int, ...]
+    besides: tuple[int, ...]
+    fits: bool
+
+
+def margins(
+    mode: str,
+    window: Sequence[int],
+    strides: Sequence[int],
+    dilation: Sequence[int],
+    output_padding: Sequence[int] | None,
+) -> Margins:
+    """The margins of the full result, whose axes are (length - 1) * stride + reach long.
+
+    By default outputs are length * stride long for "same", and long enough for every input and window for "valid".
+    """
+    cuts = []
+    for axis, (size, stride, rate) in enumerate(zip(window, strides, dilation, strict=True)):
+        reach, extra = (size - 1) * rate + 1, None if output_padding is None else output_padding[axis]
+        if mode == "valid":
+            cuts.append((0, -(max(stride - reach, 0) if extra is None else extra)))
+            continue
+        cut = reach - (stride if extra is None else reach % 2 + extra)
+        front = max(cut // 2, 0)
+        cuts.append((front, cut - front))
+    added = tuple(max(front - behind, 0) for front, behind in cuts)
+    besides = tuple(max(behind - front, 0) for front, behind in cuts)
+    fits = all(extra < max(stride, rate) for extra, stride, rate in zip(added, strides, dilation, strict=True))
+    return Margins(tuple(front for front, _ in cuts), added, besides, fits)
+
+
+def through_floats(function: Callable[..., torch.Tensor], *xs: torch.Tensor) -> torch.Tensor:
+    """The function's result in the dtype of its arguments, integers too: float64 holds them exactly.
+
+    Torch's kernels take integers on some devices and for some ranks only.
+    """
+    dtype = xs[0].dtype
+    if dtype.is_floating_point or dtype.is_complex:
+        return function(*xs)
+    return function(*(x.double() for x in xs)).long().to(dtype)
 
 
 def to_torch(x: torch.Tensor, rank: int, data_format: str) -> torch.Tensor:
