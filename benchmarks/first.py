@@ -25,7 +25,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=cores())
     options = parser.parse_args(arguments)
-    names = options.workloads or [name for name, workload in WORKLOADS.items() if workload.kind == "fit"]
+    names = options.workloads or [
+        name for name, workload in WORKLOADS.items() if workload.kind == "fit" and not workload.is_extra
+    ]
     print(f"{'workload':<18}{'peer':<18}{'build':>10}{'first step':>12}{'at best':>10}{'later step':>12}")
     for name in names:
         found: dict[str, list[tuple[float, float, float]]] = {peer: [] for peer in options.peers}

@@ -12,13 +12,22 @@ from benchmarks.runner import Plan, Result, measure
 from benchmarks.workloads import WORKLOADS
 
 
+def _names(is_extra: bool) -> list[str]:
+    return [name for name, workload in WORKLOADS.items() if workload.is_extra is is_extra]
+
+
 def parser(epilog: str) -> argparse.ArgumentParser:
     """The options."""
     text = "Measure training and inference of lamina and its peers, each in a process of its own, in turns."
     parser = parser_of("", text)
     parser.epilog = epilog
     add = parser.add_argument
-    add("workloads", nargs="*", metavar="WORKLOAD", help=f"all by default: {', '.join(WORKLOADS)}")
+    add(
+        "workloads",
+        nargs="*",
+        metavar="WORKLOAD",
+        help=f"{', '.join(_names(False))} by default; also {', '.join(_names(True))}",
+    )
     add("--peers", nargs="+", choices=PEERS, default=list(PEERS), metavar="PEER", help=f"of {', '.join(PEERS)}")
     add("--rounds", type=int, help="turns of each peer that count; 7, or 3 with --quick")
     add("--turn", type=float, help="seconds a turn lasts at least; 0.7, or 0.4 with --quick")
@@ -77,8 +86,9 @@ def main(arguments: list[str], epilog: str = "") -> None:
     peers = installed(options.peers, plan.policy)
     print(f"{report.processor_name()}, {plan.threads} threads, {plan.device}, {plan.policy}")
     results: dict[str, list[Result]] = {}
-    for workload in options.workloads or WORKLOADS:
-        results[workload] = measure(workload, peers, plan)
+    for workload in options.workloads or _names(False):
+        able = WORKLOADS[workload].peers
+        results[workload] = measure(workload, [peer for peer in peers if able is None or peer in able], plan)
         report.show_workload(workload, results[workload])
         report.write_json(options.json, plan, results)
     report.show_summary(results)

@@ -34,6 +34,8 @@ class Workload:
         kind: "fit", "predict" (calls of predict) or "call" (calls of the model itself).
         optimizer: its name.
         loss: "mse", "logits" or "probabilities" (sparse categorical crossentropy), or "binary" crossentropy.
+        peers: who can run it; everybody by default.
+        is_extra: whether it is measured only where it is named.
     """
 
     name: str
@@ -45,6 +47,8 @@ class Workload:
     kind: str = "fit"
     optimizer: str = "adam"
     loss: str = "logits"
+    peers: tuple[str, ...] | None = None
+    is_extra: bool = False
 
     @property
     def samples(self) -> int:
@@ -70,6 +74,14 @@ def _sequences(samples: int) -> Arrays:
     random = np.random.default_rng(0)
     x = random.standard_normal(size=(samples, 100, 32), dtype="float32")
     return x, random.integers(0, 2, (samples, 1)).astype("float32")
+
+
+def _masked_sequences(samples: int) -> Arrays:
+    """Sequences of 40 to 100 steps, filled up with zeros."""
+    x, y = _sequences(samples)
+    lengths = np.random.default_rng(1).integers(40, 101, samples)
+    x[np.arange(100) >= lengths[:, None]] = 0
+    return x, y
 
 
 def _texts(samples: int) -> Arrays:
@@ -119,6 +131,23 @@ def lstm(k: Any) -> Any:
     return k.Sequential([k.Input((100, 32)), k.layers.LSTM(128), k.layers.Dense(1, activation="sigmoid")])
 
 
+def recurrent(name: str, masked: bool) -> Callable[[Any], Any]:
+    """A recurrent layer on sequences, which may be padded."""
+
+    def describe(k: Any) -> Any:
+        masking = [k.layers.Masking()] if masked else []
+        layer = getattr(k.layers, name)(128)
+        return k.Sequential([k.Input((100, 32)), *masking, layer, k.layers.Dense(1, activation="sigmoid")])
+
+    return describe
+
+
+def attention(k: Any) -> Any:
+    inputs = k.Input((128, 256))
+    attended = k.layers.MultiHeadAttention(8, 32)(inputs, inputs)
+    return k.Model(inputs, k.layers.Dense(10)(k.layers.GlobalAveragePooling1D()(attended)))
+
+
 def transformer(k: Any) -> Any:
     layers = k.layers
     inputs = x = k.Input((128, 256))
@@ -162,6 +191,7 @@ def resnet50(k: Any) -> Any:
     return k.Model(inputs, layers.Dense(1000)(layers.GlobalAveragePooling2D()(x)))
 
 
+KERAS_LIKE = ("lamina", "keras-jax", "keras-tensorflow", "keras-torch")
 _IMAGES = _classes(32, 32, 3)
 WORKLOADS = {
     workload.name: workload
@@ -185,5 +215,40 @@ WORKLOADS = {
         Workload("resnet50", "ResNet-50, predict, batch 8", resnet50, _classes(224, 224, 3), 8, 1, "predict"),
         Workload("predict_one", "MLP 784-256-64-10, predict of one", mlp, _classes(784), 1, 50, "predict"),
         Workload("call_one", "MLP 784-256-64-10, call on one", mlp, _classes(784), 1, 200, "call"),
+        Workload(
+            "gru",
+            "GRU(128) on 100x32, batch 64",
+            recurrent("GRU", False),
+            _sequences,
+            64,
+            16,
+            loss="binary",
+            peers=(*KERAS_LIKE, "torch"),
+            is_extra=True,
+        ),
+        *(
+            Workload(
+                f"{name.lower()}_masked",
+                f"{name}(128) on 40 to 100 steps of 32, batch 64",
+                recurrent(name, True),
+                _masked_sequences,
+                64,
+                16,
+                loss="binary",
+                peers=KERAS_LIKE,
+                is_extra=True,
+            )
+            for name in ("LSTM", "GRU")
+        ),
+        Workload(
+            "attention",
+            "Attention of 8 heads on 128x256, batch 32",
+            attention,
+            _classes(128, 256),
+            32,
+            8,
+            peers=(*KERAS_LIKE, "torch", "torch-compile"),
+            is_extra=True,
+        ),
     )
 }

@@ -42,15 +42,26 @@ def bn_cnn() -> nn.Module:
     return nn.Sequential(*parts, nn.Flatten(), nn.Linear(128 * 4 * 4, 128), nn.ReLU(), nn.Linear(128, 10))
 
 
-class LSTMClassifier(nn.Module):
-    def __init__(self) -> None:
+class RecurrentClassifier(nn.Module):
+    def __init__(self, kind: type[nn.LSTM | nn.GRU]) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(32, 128, batch_first=True)
+        self.recurrent = kind(32, 128, batch_first=True)
         self.head = nn.Linear(128, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        sequence, _ = self.lstm(x)
+        sequence, _ = self.recurrent(x)
         return self.head(sequence[:, -1])
+
+
+class Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(256, 8, batch_first=True)
+        self.head = nn.Linear(256, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        attended, _ = self.attention(x, x, x, need_weights=False)
+        return self.head(attended.mean(1))
 
 
 class Transformer(nn.Module):
@@ -111,7 +122,9 @@ _MODELS: dict[str, Callable[[], nn.Module]] = {
     "mlp": mlp,
     "first_cnn": first_cnn,
     "bn_cnn": bn_cnn,
-    "lstm": LSTMClassifier,
+    "lstm": lambda: RecurrentClassifier(nn.LSTM),
+    "gru": lambda: RecurrentClassifier(nn.GRU),
+    "attention": Attention,
     "transformer": Transformer,
     "text": TextClassifier,
     "resnet50": resnet50,

@@ -55,7 +55,10 @@ def test_unknown_workload(capsys):
     assert "unknown: nothing" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", WORKLOADS)
+BY_HAND = [name for name, workload in WORKLOADS.items() if workload.peers is None or "torch" in workload.peers]
+
+
+@pytest.mark.parametrize("name", BY_HAND)
 def test_descriptions_agree_about_the_weights(name):
     workload = WORKLOADS[name]
     by_hand = sum(parameter.numel() for parameter in torch_models.model(workload).parameters())
