@@ -259,9 +259,19 @@ def _pooled(
 
 
 def _cumulated(x: Tensor, dim: int, *, dtype: Any = None) -> Tensor | None:
-    if not x.is_floating_point() or not -x.ndim <= dim < x.ndim or dtype is not None:
+    if not -x.ndim <= dim < x.ndim:
         return None
-    return _like(x)
+    if x.is_floating_point() or x.is_complex():
+        return _like(x, dtype)
+    return x.new_empty(x.shape, dtype=dtype or torch.int64) if x.is_contiguous() or dtype is None else None
+
+
+def _sort(x: Tensor, dim: int = -1, descending: bool = False) -> tuple[Tensor, Tensor] | None:
+    return (_like(x), _like(x, torch.int64)) if -x.ndim <= dim < x.ndim else None
+
+
+def _stable_sort(x: Tensor, *, stable: bool | None, dim: int = -1, descending: bool = False) -> Any:
+    return _sort(x, dim)
 
 
 def _softmax(x: Tensor, dim: int, half_to_float: bool) -> Tensor | None:
@@ -305,7 +315,7 @@ def _cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor | None:
     for x in tensors:
         if x.ndim != first.ndim or x.dtype is not first.dtype or _without(x.shape, axis) != rest:
             return None
-        if not x.is_contiguous() or not x.shape[axis]:
+        if not x.shape[axis] or not (x.is_contiguous() or x.ndim not in _LAYOUTS):
             return None
     size = sum(x.shape[axis] for x in tensors)
     return first.new_empty((*first.shape[:axis], size, *first.shape[axis + 1 :]))
@@ -340,6 +350,8 @@ _RULES: dict[str, Rule] = {
     "aten.native_group_norm.default": _group_norm,
     "aten.cumsum.default": _cumulated,
     "aten.cumprod.default": _cumulated,
+    "aten.sort.default": _sort,
+    "aten.sort.stable": _stable_sort,
     "aten._softmax.default": _softmax,
     "aten._log_softmax.default": _softmax,
     "aten.embedding.default": _embedding,
