@@ -19,6 +19,7 @@ from lamina import models as models
 from lamina import ops as ops
 from lamina import optimizers as optimizers
 from lamina import preprocessing as preprocessing
+from lamina import quantizers as quantizers
 from lamina import random as random
 from lamina import regularizers as regularizers
 from lamina import saving as saving
@@ -40,6 +41,7 @@ from lamina.metrics import Metric as Metric
 from lamina.models.model import Model as Model
 from lamina.models.sequential import Sequential as Sequential
 from lamina.optimizers import Optimizer as Optimizer
+from lamina.quantizers import Quantizer as Quantizer
 from lamina.regularizers import Regularizer as Regularizer
 from lamina.version import __version__ as __version__
 from lamina.version import version as version

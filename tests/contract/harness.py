@@ -34,6 +34,9 @@ MODULES = (
     "core", "reshaping", "merging", "regularization", "activation", "convolution", "convolution_depthwise",
     "convolution_transpose", "pooling", "normalization", "attention", "recurrent", "recurrent_convolution", "wrappers",
     "preprocessing", "einsum_dense", "embedding_reversible", "spectral",
+    "preprocessing.numeric", "preprocessing.categories", "preprocessing.audio",
+    "preprocessing.image_geometry", "preprocessing.image_warping", "preprocessing.image_colour",
+    "preprocessing.image_histogram", "preprocessing.image_mixing", "preprocessing.image_policies",
 )  # fmt: skip
 
 Shape = tuple[int, ...]

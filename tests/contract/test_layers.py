@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 import pytest
-from tests.contract import cases_attention, cases_b, cases_basic, cases_recurrent, harness
+from tests.contract import (
+    cases_attention,
+    cases_b,
+    cases_basic,
+    cases_image,
+    cases_image_colour,
+    cases_preprocessing,
+    cases_recurrent,
+    harness,
+)
 from tests.contract.harness import LayerCase, ids
 
-CASES = [*cases_basic.CASES, *cases_b.CASES, *cases_attention.CASES, *cases_recurrent.CASES]
+CASES = [
+    *cases_basic.CASES,
+    *cases_b.CASES,
+    *cases_attention.CASES,
+    *cases_recurrent.CASES,
+    *cases_preprocessing.CASES,
+    *cases_image.CASES,
+    *cases_image_colour.CASES,
+]
 
 each = pytest.mark.parametrize(**ids(CASES))
 

@@ -56,9 +56,10 @@ def test_what_is_in_memory():
     assert not is_in_memory([])
 
 
-def test_text_is_refused():
-    with pytest.raises(DataError, match=r"x\[1\] does not hold numbers"):
-        as_tensors([np.zeros(2), np.array(["a", "b"])], "x")
+def test_text_is_an_input_and_no_target():
+    assert as_tensors([np.zeros(2), np.array(["a", "b"])], "x")[1].tolist() == ["a", "b"]
+    with pytest.raises(DataError, match=r"y\[1\] does not hold numbers"):
+        as_tensors([np.zeros(2), np.array(["a", "b"])], "y")
 
 
 def test_lengths_are_named():

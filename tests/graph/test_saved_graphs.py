@@ -9,6 +9,9 @@ import pytest
 import torch
 from torch.nn import functional
 
+keras = pytest.importorskip("keras")
+
+import lamina
 from lamina import ops
 from lamina.core.errors import FileError
 from lamina.core.tree import flatten
@@ -141,3 +144,27 @@ def test_shape_and_dtype_cannot_be_set():
     for name, value in (("shape", (2,)), ("dtype", "int32")):
         with pytest.raises(AttributeError):
             setattr(x, name, value)
+
+
+def test_layers_stand_in_the_order_of_keras(tmp_path):
+    """Files number layers in this order, so weights of branches of unequal depth would be mixed up otherwise."""
+
+    def describe(k):
+        layers = k.layers
+        a, b = k.Input((3,), name="a"), k.Input((3,), name="b")
+        shared = layers.Dense(4, name="shared")
+        x = layers.Dense(4, name="second")(layers.Dense(4, name="first")(a))
+        y = shared(b)
+        z = layers.Concatenate(name="joined")([y, shared(layers.Dense(3, name="third")(x))])
+        unused = k.Input((2,), name="unused")
+        return k.Model([a, b, unused], [layers.Dense(1, name="out")(z), layers.Dense(4, name="other")(b)])
+
+    theirs = describe(keras)
+    path = tmp_path / "model.keras"
+    theirs.save(path)
+    x = [np.random.default_rng(0).normal(size=(2, n)).astype("float32") for n in (3, 3, 2)]
+    for model in (describe(lamina), lamina.saving.load_model(path)):
+        assert [layer.name for layer in model.layers] == [layer.name for layer in theirs.layers]
+        assert [weight.path for weight in model.weights] == [weight.path for weight in theirs.weights]
+    for one, other in zip(model.predict(x, verbose=0), theirs.predict(x, verbose=0), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)

@@ -74,9 +74,10 @@ class SeedGenerator(Captured):
                 "A seed generator has no such argument.", expected="seed, name", received=listing(kwargs)
             )
         self.name = name or auto_name("seed_generator")
-        self.seed = draw_seed() if seed is None else as_seed(seed)
+        self.seed = None if seed is None else as_seed(seed)
+        first = draw_seed() if self.seed is None else self.seed
         self.state = Variable(
-            torch.tensor([self.seed % 2**63, 0]), dtype="int64", trainable=False, name="seed_generator_state"
+            torch.tensor([first % 2**63, 0]), dtype="int64", trainable=False, name="seed_generator_state"
         )
 
     def next(self, ordered: bool = True) -> torch.Tensor:

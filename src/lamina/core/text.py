@@ -74,14 +74,14 @@ def gather_text(structure: Any) -> Any:
 
 
 def _decoded(array: np.ndarray, encoding: str) -> np.ndarray:
-    decoded = np.empty(array.shape, dtype=object)
+    decoded = np.empty(array.size, dtype=object)
     try:
-        decoded.flat = [text.decode(encoding) if isinstance(text, bytes) else text for text in array.flat]
+        decoded[:] = [text.decode(encoding) if isinstance(text, bytes) else text for text in array.flat]
     except UnicodeDecodeError as error:
         raise DataError(
             "The text is written in another encoding.", expected=encoding, received=str(error), fix="set `encoding`"
         ) from None
-    return decoded
+    return decoded.reshape(array.shape)
 
 
 def _refuse(array: np.ndarray) -> None:

@@ -17,6 +17,7 @@ from lamina.core.config import floatx
 from lamina.core.dtypes import torch_dtype
 from lamina.core.errors import ArgumentError, ArgumentTypeError, DataError
 from lamina.core.tensors import convert_to_tensor
+from lamina.core.text import as_text, is_text
 from lamina.data.source import Source, add_class_weight, pack_x_y_sample_weight
 
 # A shuffled copy is made of at most this many bytes at a time: small data once an epoch, large data piece by piece.
@@ -38,8 +39,8 @@ def is_numbers(x: Any) -> bool:
 
 
 def is_in_memory(x: Any) -> bool:
-    """Whether a value is an array, a list of numbers, or a structure of these (None allowed)."""
-    if is_array(x) or is_numbers(x) or _is_sparse_matrix(x):
+    """Whether a value is an array, a list of numbers or strings, or a structure of these (None allowed)."""
+    if is_array(x) or is_numbers(x) or is_text(x) or _is_sparse_matrix(x):
         return True
     if not isinstance(x, (list, tuple, Mapping)) or not x:
         return False
@@ -54,6 +55,8 @@ def _is_sparse_matrix(x: Any) -> bool:
 def as_tensors(x: Any, name: str) -> Any:
     """A structure of arrays as the same structure of tensors; floats become floatx, integers and booleans stay.
 
+    Text, which may be among the inputs, becomes NumPy arrays of strings.
+
     Args:
         x: arrays, or lists, tuples and dicts of arrays.
         name: what they are, for error messages: "x", "y" or "sample_weight".
@@ -61,6 +64,9 @@ def as_tensors(x: Any, name: str) -> Any:
     Raises:
         DataError: an array holds no numbers, or is no array at all.
     """
+    if name.startswith("x") and is_text(x):
+        text = as_text(x)
+        return text[:, None] if text.ndim == 1 and type(x).__module__.startswith("pandas") else text
     if x is None or is_array(x) or is_numbers(x) or _is_sparse_matrix(x):
         return None if x is None else _as_tensor(x, name)
     if isinstance(x, Mapping):
@@ -90,7 +96,7 @@ def _as_tensor(x: Any, name: str) -> torch.Tensor:
             f"{name} does not hold numbers.",
             expected="an array of numbers",
             received=f"dtype {x.dtype}, shape {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__,
-            fix="encode text and categories as numbers first (StringLookup, TextVectorization, pandas.get_dummies)",
+            fix="encode categories as numbers first (StringLookup, pandas.get_dummies); fill in missing values",
         ) from None
     if tensor.ndim == 0:
         raise DataError(
@@ -270,7 +276,7 @@ class ArraySource(Source):
         self._structure = optree.tree_structure(cast(Any, data), none_is_leaf=True, namespace="lamina")
         leaves = tree.flatten(data)
         size = sum(leaf.nbytes for leaf in leaves if leaf is not None)
-        self._leaves = [leaf if leaf is None else leaf.to(device) for leaf in leaves] if _fits(size, device) else leaves
+        self._leaves = [_placed(leaf, device) for leaf in leaves] if _fits(size, device) else leaves
         rows_in_piece = max(1, _PIECE * self.rows // max(size, 1)) if shuffle or not _fits(size, device) else self.rows
         self._piece = max(1, rows_in_piece // self.batch_size) * self.batch_size
 
@@ -294,11 +300,14 @@ class ArraySource(Source):
             else:
                 yield from map(self._structure.unflatten, zip(*columns, strict=False))
 
-    def _column(self, leaf: torch.Tensor | None, order: torch.Tensor | None, start: int) -> Any:
+    def _column(self, leaf: torch.Tensor | np.ndarray | None, order: torch.Tensor | None, start: int) -> Any:
         """The batches of one array within a piece, as views of it."""
         if leaf is None:
             return repeat(None)
         stop = min(start + self._piece, self.rows)
+        if isinstance(leaf, np.ndarray):
+            text = leaf[start:stop] if order is None else leaf[order[start:stop].numpy()]
+            return [text[first : first + self.batch_size] for first in range(0, len(text), self.batch_size)]
         if order is None:
             piece = leaf.narrow(0, start, stop - start)
         else:
@@ -312,6 +321,11 @@ class ArraySource(Source):
             starts = range(0, self.rows, self.batch_size)
             return torch.cat([torch.randperm(min(self.batch_size, self.rows - s)) + s for s in starts])
         return torch.randperm(self.rows)
+
+
+def _placed(leaf: Any, device: torch.device) -> Any:
+    """An array on the device; text stays where it is."""
+    return leaf.to(device) if isinstance(leaf, torch.Tensor) else leaf
 
 
 def _fits(size: int, device: torch.device) -> bool:

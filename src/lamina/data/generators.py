@@ -41,11 +41,12 @@ class GeneratorSource(Source):
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self.generator:
+            batch = to_device(batch, self.device)
             if any(isinstance(leaf, (str, bytes)) for leaf in tree.flatten(batch)):
                 raise DataError(
-                    "The generator yields text.",
-                    expected="(x, y) of arrays",
+                    "The generator yields single strings.",
+                    expected="(x, y) of arrays, or x an array of strings",
                     received=f"{batch!r:.80}",
-                    fix="let it load the files and yield numbers",
+                    fix="let it yield batches; if these are names of files, let it load them",
                 )
-            yield add_class_weight(to_device(batch, self.device), self.class_weight)
+            yield add_class_weight(batch, self.class_weight)

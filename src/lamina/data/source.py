@@ -13,6 +13,7 @@ from lamina.core import tree
 from lamina.core.dtypes import torch_dtype
 from lamina.core.errors import ArgumentTypeError, DataError
 from lamina.core.tensors import convert_to_tensor
+from lamina.core.text import as_text, gather_text, is_text
 
 
 class Source(abc.ABC):
@@ -84,18 +85,23 @@ def pack_x_y_sample_weight(x: Any, y: Any = None, sample_weight: Any = None) -> 
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
-    """A batch as some iterable gave it, its arrays as tensors on the device; double precision becomes floatx."""
+    """A batch as some iterable gave it, its arrays as tensors on the device; double precision becomes floatx.
+
+    Lists and arrays of strings become NumPy arrays of strings.
+    """
 
     def move(leaf: Any) -> Any:
         if leaf is None or isinstance(leaf, (str, bytes)):
             return leaf
+        if is_text(leaf):
+            return as_text(leaf)
         tensor = leaf if isinstance(leaf, torch.Tensor) else convert_to_tensor(leaf, device=device)
         dtype = torch_dtype(None) if tensor.dtype is torch.float64 else tensor.dtype
         return tensor.to(device, dtype, non_blocking=True)
 
-    if isinstance(batch, list):
+    if isinstance(batch, list) and not is_text(batch):
         batch = tuple(batch)
-    return tree.map_structure(move, batch)
+    return tree.map_structure(move, gather_text(batch))
 
 
 def class_weight_to_sample_weights(y: Any, class_weight: Mapping[Any, float]) -> Any:

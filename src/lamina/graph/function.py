@@ -163,6 +163,40 @@ def sort_nodes(inputs: Iterable[KerasTensor], outputs: Iterable[KerasTensor]) ->
     return order
 
 
+def order_operations(nodes: Sequence[Node], outputs: Iterable[KerasTensor]) -> list[Any]:
+    """The layers and ops of sorted nodes as Keras lists, numbers and saves them.
+
+    Those farthest from the outputs come first; at the same distance, in the order in which one meets them on the way
+    back from the outputs, left to right.
+
+    Args:
+        nodes: all nodes of a graph, its input nodes too, each after those it needs.
+        outputs: the results of the graph.
+    """
+    inside = set(map(id, nodes))
+    met: dict[int, int] = {}
+    seen: set[int] = set()
+    stack = [node_of(output) for output in reversed(list(outputs))]
+    while stack:
+        node = stack.pop()
+        if id(node) in seen or id(node) not in inside:
+            continue
+        seen.add(id(node))
+        met.setdefault(id(node.operation), len(met))
+        stack += [node_of(tensor) for tensor in reversed(node.input_tensors)]
+    distances: dict[int, int] = {}
+    operations: dict[int, Any] = {}
+    distance_of: dict[int, int] = {}
+    for node in reversed(nodes):
+        key = id(node.operation)
+        distance = max(distances.get(id(node), 0), distance_of.get(key, 0))
+        distance_of[key], operations[key] = distance, node.operation
+        for tensor in node.input_tensors:
+            parent = id(node_of(tensor))
+            distances[parent] = max(distance + 1, distances.get(parent, 0))
+    return [operations[key] for key in sorted(operations, key=lambda key: (-distance_of[key], met.get(key, -1)))]
+
+
 def _require_history(tensor: KerasTensor) -> None:
     if not hasattr(tensor, "_keras_history"):
         raise ArgumentError(

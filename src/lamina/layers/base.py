@@ -21,6 +21,7 @@ from lamina.core.naming import auto_name
 from lamina.core.outlines import with_data
 from lamina.core.registry import builtin
 from lamina.core.tensors import convert_to_tensor
+from lamina.core.text import as_text, gather_text, is_text
 from lamina.graph.infer import infer
 from lamina.graph.node import Node, connect
 from lamina.graph.op import any_symbolic
@@ -28,6 +29,7 @@ from lamina.graph.tensor import KerasTensor
 from lamina.layers import casting
 from lamina.layers.input_spec import assert_input_compatibility
 from lamina.layers.masks import attach_masks, loses_masks, masks_on
+from lamina.layers.quantized import Quantizable
 from lamina.layers.signature import (
     build_arguments,
     build_parameters,
@@ -37,7 +39,6 @@ from lamina.layers.signature import (
     tuples,
 )
 from lamina.layers.stateless import stateless_call
-from lamina.layers.weights import WeightOwner
 
 # Arguments of older Keras versions, or of features offered in other ways, that say nothing when they are None.
 _SILENT = frozenset({"quantization_config", "lora_rank", "lora_alpha", "weights", "ragged", "sparse"})
@@ -57,7 +58,7 @@ class _SetByInit:
 
 
 @builtin("keras", "Layer")
-class Layer(Captured, WeightOwner):
+class Layer(Captured, Quantizable):
     """A computation with weights: write `__init__`, `build` and `call`, and use it as a Keras layer or a torch module.
 
     `build(input_shape)` makes weights with `add_weight`, once, at the first call; `call(inputs, ...)` computes. Output
@@ -248,7 +249,7 @@ class Layer(Captured, WeightOwner):
             cast = self._cast_as_known(args, fast)
             if cast is not None:
                 return self._call_mixed(cast)
-        elif self._fast is not None and len(args) == 1 and not kwargs and type(args[0]) is np.ndarray:
+        elif self._fast is not None and len(args) == 1 and not kwargs and _is_numbers(args[0]):
             x = convert_to_tensor(args[0], device=self._device())
             if x.dtype is self._fast[0] and x.ndim == self._fast[1]:
                 return self.forward(x)
@@ -331,14 +332,17 @@ class Layer(Captured, WeightOwner):
         if isinstance(value, torch.Tensor):
             return self._cast_input(value)
         if isinstance(value, (list, tuple, dict)):
-            return tree.map_structure(lambda leaf: self._convert_leaf(leaf, device), value)
+            return tree.map_structure(lambda leaf: self._convert_leaf(leaf, device), gather_text(value))
         return self._convert_leaf(value, device)
 
     def _convert_leaf(self, value: Any, device: torch.device) -> Any:
         if isinstance(value, torch.Tensor):
             return self._cast_input(value)
-        if hasattr(value, "__array__") and not isinstance(value, KerasTensor) and _numeric(value):
-            return self._cast_input(convert_to_tensor(value, device=device))
+        if hasattr(value, "__array__") and not isinstance(value, KerasTensor):
+            if is_text(value):
+                return as_text(value)
+            if _numeric(value):
+                return self._cast_input(convert_to_tensor(value, device=device))
         return value
 
     def _cast_input(self, x: torch.Tensor) -> torch.Tensor:
@@ -568,7 +572,7 @@ class Layer(Captured, WeightOwner):
 
     def _refresh(self) -> None:
         """Recompute what follows from the dtype policy."""
-        policy = self.dtype_policy
+        policy = self._policy()
         compute = torch_dtype(policy.compute_dtype)
         mixed = policy.compute_dtype != policy.variable_dtype
         self.__dict__.update(_compute_dtype=compute, _mixed=mixed, _fast=None, _takes_training=False)
@@ -576,17 +580,17 @@ class Layer(Captured, WeightOwner):
     @property
     def compute_dtype(self) -> str:
         """The dtype the layer computes in."""
-        return self.dtype_policy.compute_dtype
+        return self._policy().compute_dtype
 
     @property
     def dtype(self) -> str:
         """The dtype of the weights."""
-        return self.dtype_policy.variable_dtype
+        return self.variable_dtype
 
     @property
     def input_dtype(self) -> str:
         """The dtype that float inputs are cast to."""
-        return self.dtype_policy.compute_dtype
+        return self._policy().compute_dtype
 
     # Places in a graph.
 
@@ -672,6 +676,8 @@ def _once_built(build: Callable[..., None]) -> Callable[..., None]:
         self.__dict__["_building"] = True
         try:
             with scopes.name_scope(self.name, caller=self), with_data():
+                if isinstance(self.dtype_policy, policies.DTypePolicyMap):
+                    self._refresh()
                 build(self, *args, **kwargs)
         except BaseException:
             for table, saved in zip((self._parameters, self._buffers), before, strict=True):
@@ -757,6 +763,10 @@ def _all_known(inputs: Any, fast: tuple[torch.dtype, Any]) -> bool:
 
 def _is_float_tensor(x: Any) -> bool:
     return isinstance(x, torch.Tensor) and x.is_floating_point()
+
+
+def _is_numbers(value: Any) -> bool:
+    return type(value) is np.ndarray and value.dtype.kind in "biufc"
 
 
 def _numeric(value: Any) -> bool:

@@ -19,13 +19,15 @@ from lamina.core.serialization import serialize_keras_object
 from lamina.layers.base import Layer
 from lamina.layers.direct import DIRECT
 from lamina.layers.input_spec import InputSpec
-from lamina.layers.lora import Adapted, LowRank
+from lamina.layers.lora import Adapted
+from lamina.layers.quantized_kernels import QuantizableKernel
+from lamina.layers.quantized_tables import QuantizableTable
 from lamina.layers.signature import shape_of
 from lamina.ops.affine import LARGE_KERNEL, affine
 
 
 @builtin("keras.layers")
-class Dense(LowRank):
+class Dense(QuantizableKernel):
     """A fully connected layer: `activation(inputs @ kernel + bias)` along the last axis.
 
     Args:
@@ -41,7 +43,7 @@ class Dense(LowRank):
         bias_constraint: what the bias is put through after each update.
         lora_rank: the rank of a low-rank addition to the kernel, which is then frozen.
         lora_alpha: the addition is multiplied by `lora_alpha / lora_rank`.
-        quantization_config: kept for Keras.
+        quantization_config: the settings of a quantized layer; see `quantize`.
         **kwargs: as for `Layer`.
 
     Shapes: `(batch, ..., features)` to `(batch, ..., units)`.
@@ -96,8 +98,8 @@ class Dense(LowRank):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create kernel and bias."""
         features = input_shape[-1]
-        self.kernel = self._weight_as_told("kernel", (features, self.units))
-        self._is_large = self.kernel.numel() >= LARGE_KERNEL
+        self._weight_as_told("kernel", (features, self.units))
+        self._is_large = (features or 0) * self.units >= LARGE_KERNEL
         self.bias = self._weight_as_told("bias", (self.units,)) if self.use_bias else None
         self.input_spec = InputSpec(min_ndim=2, axes={-1: features})
         if self.lora_rank:
@@ -148,7 +150,7 @@ class Activation(Layer):
 
 
 @builtin("keras.layers")
-class Embedding(LowRank):
+class Embedding(QuantizableTable):
     """Integers to vectors: each id picks its row of a table that is learned.
 
     Args:
@@ -161,7 +163,7 @@ class Embedding(LowRank):
         weights: the table to begin with.
         lora_rank: the rank of a low-rank addition to the table, which is then frozen.
         lora_alpha: the addition is multiplied by `lora_alpha / lora_rank`.
-        quantization_config: kept for Keras.
+        quantization_config: the settings of a quantized layer; see `quantize`.
         **kwargs: as for `Layer`.
 
     Shapes: `(batch, ...)` to `(batch, ..., output_dim)`. Floats are cut to integers first.
@@ -212,7 +214,7 @@ class Embedding(LowRank):
         """Create the table."""
         if not self.built:
             # The rows are cast, not the table, which may be far larger.
-            self.embeddings = self._weight_as_told("embeddings", (self.input_dim, self.output_dim), autocast=False)
+            self._weight_as_told("embeddings", (self.input_dim, self.output_dim), autocast=False)
             if self.lora_rank:
                 self.enable_lora(self.lora_rank, self.lora_alpha)
 
@@ -223,14 +225,7 @@ class Embedding(LowRank):
             rows = self.cast(torch.embedding(self.plain_weight("embeddings"), ids))
             return rows + self.low_rank_rows(ids) if self.lora_enabled else rows
         except IndexError:
-            low, high = int(ids.min()), int(ids.max())
-            raise ArgumentError(
-                f"The id {high if high >= self.input_dim else low} lies outside the table.",
-                where=self._where(),
-                expected=f"ids from 0 to {self.input_dim - 1} (input_dim={self.input_dim})",
-                received=f"ids from {low} to {high}",
-                fix=f"set input_dim to {high + 1} or more, or map the ids into the range" if low >= 0 else None,
-            ) from None
+            raise self._outside(ids) from None
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         """True where the id is not 0, with mask_zero."""

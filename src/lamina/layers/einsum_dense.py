@@ -15,12 +15,13 @@ from lamina.core.errors import ArgumentError, ShapeError
 from lamina.core.registry import builtin
 from lamina.layers.direct import DIRECT
 from lamina.layers.input_spec import InputSpec
-from lamina.layers.lora import Adapted, LowRank
+from lamina.layers.lora import Adapted
+from lamina.layers.quantized_kernels import QuantizableKernel
 from lamina.ops.affine import LARGE_KERNEL, affine
 
 
 @builtin("keras.layers")
-class EinsumDense(LowRank):
+class EinsumDense(QuantizableKernel):
     """A dense layer over any axes: `activation(einsum(equation, inputs, kernel) + bias)`.
 
     Args:
@@ -38,8 +39,8 @@ class EinsumDense(LowRank):
         bias_constraint: what the bias is put through after each update.
         lora_rank: the rank of a low-rank addition to the kernel, which is then frozen.
         lora_alpha: the addition is multiplied by `lora_alpha / lora_rank`.
-        gptq_unpacked_column_size: kept for Keras.
-        quantization_config: kept for Keras.
+        gptq_unpacked_column_size: the number of columns of a kernel quantized with GPTQ.
+        quantization_config: the settings of a quantized layer; see `quantize`.
         **kwargs: as for `Layer`.
 
     Raises:
@@ -97,16 +98,10 @@ class EinsumDense(LowRank):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create kernel and bias."""
         plan = _planned(self.equation, self.bias_axes, input_shape, self._output_shape, self._where())
-        self.kernel = self.add_weight(
-            plan.kernel_shape,
-            name="kernel",
-            initializer=_for_axes(self.kernel_initializer, plan.input_axes, plan.output_axes),
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-        )
-        self.bias = None if plan.bias_shape is None else self._weight_as_told("bias", plan.bias_shape)
         self.input_spec = InputSpec(ndim=len(input_shape))
-        # How many axes, the inputs' last and the kernel's first, meet in one product of matrices; 0 if it is another.
+        initializer = _for_axes(self.kernel_initializer, plan.input_axes, plan.output_axes)
+        self._weight_as_told("kernel", plan.kernel_shape, initializer=initializer)
+        self.bias = None if plan.bias_shape is None else self._weight_as_told("bias", plan.bias_shape)
         self._meeting = len(plan.input_axes) if plan.is_matrix_product else 0
         self._bias_fits = plan.bias_shape == plan.kernel_shape[self._meeting :]
         self._is_large = math.prod(plan.kernel_shape) >= LARGE_KERNEL

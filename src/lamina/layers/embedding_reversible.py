@@ -70,23 +70,31 @@ class ReversibleEmbedding(Embedding):
     def build(self, input_shape: Any = None) -> None:
         """Create the table, and the matrix of the way back if it is another."""
         super().build(input_shape)
-        if not self.tie_weights:
+        if not (self.tie_weights or self._is_quantized):
             shape = (self.output_dim, self.input_dim)
             self.reverse_embeddings = self.add_weight(shape, self.embeddings_initializer, name="reverse_embeddings")
 
     def call(self, inputs: Tensor, reverse: bool = False) -> Tensor:
         """The rows the inputs name, or with `reverse` the logits of the inputs."""
         if not reverse:
-            rows = super().call(inputs)
-            if self.mask_zero:
-                rows._keras_mask = inputs != 0  # type: ignore[attr-defined]
-            return rows
+            return self._with_mask(super().call(inputs), inputs)
         kernel = self.cast(self.embeddings.T if self.tie_weights else self.reverse_embeddings)
         wanted = torch_dtype(self.reverse_dtype) if self.reverse_dtype else None
         dtype = wanted or torch.promote_types(inputs.dtype, kernel.dtype)
-        logits = torch.matmul(inputs.to(dtype), kernel.to(dtype))
+        return self._capped(torch.matmul(inputs.to(dtype), kernel.to(dtype)))
+
+    def _capped(self, logits: Tensor) -> Tensor:
         cap = self.logit_soft_cap
         return logits if cap is None else torch.tanh(logits / cap) * cap
+
+    def _with_mask(self, rows: Tensor, ids: Tensor) -> Tensor:
+        if self.mask_zero:
+            rows._keras_mask = ids != 0  # type: ignore[attr-defined]
+        return rows
+
+    @property
+    def _reverse_is_held(self) -> bool:  # type: ignore[override]
+        return not self.tie_weights
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         """None: `call` puts the mask on vectors, and logits have none."""

@@ -40,9 +40,10 @@ class LowRank(Layer):
     lora_rank: int | None = None
     lora_alpha: float | None = None
 
-    def _weight_as_told(self, name: str, shape: Any, autocast: bool = True) -> Variable:
-        """A new weight, with the initializer, regularizer and constraint kept under its name."""
+    def _weight_as_told(self, name: str, shape: Any, autocast: bool = True, initializer: Any = None) -> Variable:
+        """A new weight, with the initializer (or another), regularizer and constraint kept under its name."""
         told = {part: getattr(self, f"{name}_{part}") for part in ("initializer", "regularizer", "constraint")}
+        told["initializer"] = initializer or told["initializer"]
         return self.add_weight(shape, name=name, autocast=autocast, **told)
 
     def enable_lora(
@@ -65,7 +66,7 @@ class LowRank(Layer):
             ArgumentError: the weight has a constraint.
         """
         name = self.lora_target
-        weight: Any = self._parameters.get(name)
+        weight = self._lora_base()
         if weight is None or self.lora_enabled:
             what = "LoRA is enabled already." if self.lora_enabled else "LoRA needs a layer that is built."
             raise StateError(what, where=self._where(), fix=None if weight is not None else "build the layer first")
@@ -91,8 +92,16 @@ class LowRank(Layer):
         """
         own = self.__dict__
         if name not in own.get("_parameters", ()):
-            raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}' before it is built")
+            return self._weight_not_held(name)
         return self._read_weight(name) if own["_mixed"] else own["_parameters"][name]
+
+    def _weight_not_held(self, name: str) -> Any:
+        """What stands for a weight that is no parameter."""
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}' before it is built")
+
+    def _lora_base(self) -> Any:
+        """The weight that an addition is for, or None before it is made."""
+        return self._parameters.get(self.lora_target)
 
     def low_rank(self, left: Tensor) -> Tensor:
         """`left @ a @ b`, scaled: what is added to `left @ weight`."""

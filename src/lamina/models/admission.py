@@ -34,6 +34,8 @@ def entry_dtype(tensor: KerasTensor, readers: Iterable[Any]) -> torch.dtype | No
         tensor: the symbolic input.
         readers: the layers and ops that read it.
     """
+    if tensor.dtype == "string":
+        return None  # text stays in NumPy arrays
     readers = list(readers)
     if readers and all(isinstance(reader, Embedding) for reader in readers):
         return None  # it takes numbers of any kind, and looks them up as integers

@@ -13,7 +13,7 @@ from lamina.core.capture import _captured, is_ours
 from lamina.core.errors import ArgumentError, ShapeError, listing, nearest, warn_once
 from lamina.core.registry import builtin
 from lamina.core.serialization import serialize_value
-from lamina.graph.function import Plan, sort_nodes
+from lamina.graph.function import Plan, order_operations, sort_nodes
 from lamina.graph.node import Node, Operation, node_of
 from lamina.graph.tensor import KerasTensor
 from lamina.layers.base import Layer
@@ -100,7 +100,7 @@ class Functional(Model):
 
     def _adopt_operations(self) -> None:
         """Register the layers of the graph as submodules, by name."""
-        operations = dict.fromkeys(node.operation for node in self._nodes)
+        operations = order_operations(self._nodes, self.outputs)
         names: dict[str, Any] = {}
         for operation in operations:
             if operation.name in names:
@@ -110,7 +110,7 @@ class Functional(Model):
                     fix="give each layer a name of its own, with name=...",
                 )
             names[operation.name] = operation
-        self.__dict__["_operations"] = list(operations)
+        self.__dict__["_operations"] = operations
         for operation in operations:
             if isinstance(operation, nn.Module):
                 self._modules[operation.name.replace(".", "_")] = operation  # type: ignore[union-attr]
@@ -232,12 +232,12 @@ class Functional(Model):
 
     @property
     def operations(self) -> list[Any]:
-        """All layers and ops, in the order they run."""
+        """All layers and ops, those farthest from the outputs first."""
         return list(self._operations)
 
     @property
     def layers(self) -> list[Any]:
-        """The layers of the graph, in the order they run, and those kept as attributes."""
+        """The layers of the graph, those farthest from the outputs first, and those kept as attributes."""
         in_graph = [operation for operation in self._operations if isinstance(operation, nn.Module)]
         known = {id(layer) for layer in in_graph}
         return in_graph + [layer for layer in super().layers if id(layer) not in known]

@@ -16,7 +16,7 @@ from lamina.graph.tensor import KerasTensor
 from lamina.layers.base import Layer
 from lamina.layers.torch_module import TorchModuleWrapper
 from lamina.layers.tracking import Holder
-from lamina.models import graph_config
+from lamina.models import graph_config, quantization
 from lamina.models import summary as summary_table
 from lamina.models.state_tree import assign_state_tree, state_tree_of
 from lamina.saving.archive import parse_json
@@ -182,6 +182,45 @@ class Model(Trainer, Layer):
             ArgumentError: the tree names something that the model does not have.
         """
         assign_state_tree(self, state_tree)
+
+    def quantize(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, mode: str | None = None, config: Any = None, filters: Any = None, **kwargs: Any
+    ) -> None:
+        """Quantize the weights of all layers that can be, in place.
+
+        Compile the model anew where it is to be trained after this.
+
+        Args:
+            mode: "int8": weights and inputs as integers of 8 bits. "int4": weights as integers of 4 bits. "float8":
+                training with products of 8-bit floats. "gptq", "awq": weights rounded with a look at data. That of the
+                config by default.
+            config: a `lamina.quantizers.QuantizationConfig`; that of the mode by default, except for "gptq" and "awq".
+            filters: which layers: a regular expression or several to be found in the name, or a function of the layer.
+            **kwargs: `type_check=False` to quantize layers of a program's own classes, whose `call` is then not used.
+
+        Raises:
+            ArgumentError: mode, config and filters make no sense.
+            StateError: a layer is not built, or quantized already.
+
+        Example:
+            >>> from lamina import layers
+            >>> x = layers.Input(shape=(64,))
+            >>> model = Model(x, layers.Dense(8)(x))
+            >>> model.quantize("int8")
+            >>> model.layers[-1].kernel.dtype, model.layers[-1].dtype_policy.name
+            (torch.int8, 'int8_from_float32')
+
+        Source: https://keras.io/api/models/model/
+        """
+        quantization.quantize_by(self, mode, config, filters, kwargs)
+
+    def get_quantization_layer_structure(self, mode: str | None = None) -> dict[str, Any] | None:
+        """What "gptq" and "awq" need to know, to be overridden: "pre_block_layers" and "sequential_blocks".
+
+        Args:
+            mode: the quantization mode.
+        """
+        return None
 
     def reset_states(self) -> None:
         """Reset the state of all layers that keep one between batches."""

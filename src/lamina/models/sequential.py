@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import nn
 
 from lamina.core import tree
-from lamina.core.errors import ArgumentError, StateError
+from lamina.core.errors import ArgumentError, LaminaError, StateError
 from lamina.core.registry import builtin, maybe_scope
 from lamina.core.serialization import deserialize_keras_object, serialize_keras_object
 from lamina.graph.tensor import KerasTensor
@@ -181,7 +182,7 @@ class Sequential(Model):
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Run the layers one after the other."""
         x: Any = inputs
-        if (entry := self._entry) is not None and isinstance(x, torch.Tensor):
+        if (entry := self._entry) is not None and isinstance(x, (torch.Tensor, np.ndarray)):
             rank, dtype = entry
             if x.ndim != rank or (x.dtype is not dtype and dtype is not None):
                 x = self._admit(x)
@@ -191,9 +192,27 @@ class Sequential(Model):
             x = layer(x)
         return x
 
-    def _admit(self, x: torch.Tensor) -> torch.Tensor:
+    def _takes_shape(self, shape: Sequence[int]) -> bool:
+        """Whether all layers take data of this shape: sizes other than those of the input may do, as for longer texts.
+
+        Args:
+            shape: the shape of a batch.
+        """
+        wanted = self.inputs[0]
+        if not self.built or len(shape) != len(wanted.shape):
+            return False
+        x: Any = KerasTensor((None, *shape[1:]), wanted.dtype)
+        try:
+            for layer in self._stack:
+                x = layer(x)
+        except LaminaError:
+            return False
+        return True
+
+    def _admit(self, x: Any) -> Any:
         """The data in the rank and the dtype of the input."""
-        return cast_to(fit_rank(x, self.inputs[0].shape), self._entry[1])
+        fitted = fit_rank(x, self.inputs[0].shape)
+        return cast_to(fitted, self._entry[1]) if isinstance(fitted, torch.Tensor) else fitted
 
     def _maybe_build(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """On a first call with data, keep only the shape of a sample: the batch size may change."""

@@ -138,6 +138,8 @@ class Optimizer(OptimizerState):
 
     def _apply(self, grads: Sequence[Any], variables: Sequence[Any] | None) -> None:
         parameters, gradients = self._matched(grads, variables)
+        if self._overwrites:
+            parameters, gradients = self._overwritten(parameters, gradients)
         if self.loss_scale_factor is not None:
             gradients = list(kernels._foreach_div(gradients, self.loss_scale_factor))
         if self.gradient_accumulation_steps:
@@ -192,6 +194,16 @@ class Optimizer(OptimizerState):
         if self._slot_names and self._slots[self._slot_names[0]][0].device != self._parameters[0].device:
             self._follow()
         return parameters, gradients
+
+    def _overwritten(self, parameters: list[Tensor], gradients: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Put the "gradients" of float8's scales in the place of these; the weights that are left, and theirs."""
+        rest = []
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            if getattr(parameter, "overwrite_with_gradient", False):
+                parameter.copy_(gradient)
+            else:
+                rest.append((parameter, gradient))
+        return [parameter for parameter, _ in rest], [gradient for _, gradient in rest]
 
     def _checked(self, variables: Sequence[Any]) -> list[Tensor]:
         for variable in variables:

@@ -36,7 +36,7 @@ class OptimizerState(Captured):
         self._slots: dict[str, list[Any]] = {}
         self._slot_names: tuple[str, ...] = ()
         self._constraints: list[tuple[Any, Callable[[Any], Any]]] = []
-        self._explicit = False
+        self._explicit = self._overwrites = False
         self._iterations = self._host_variable(0, "int64", "iteration")
         self._learning_rate: Any = None
 
@@ -111,6 +111,7 @@ class OptimizerState(Captured):
             for variable in self._parameters
             if getattr(variable, "constraint", None) is not None
         ]
+        self._overwrites = any(getattr(variable, "overwrite_with_gradient", False) for variable in self._parameters)
         with torch.no_grad():
             if self.use_ema:
                 self._add_slots(("average",))

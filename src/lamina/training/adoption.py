@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from lamina.core import tree
+from lamina.core.text import is_text
 from lamina.training.capture import STEPS, Capture, State
 from lamina.training.code_store import Compilation
 from lamina.training.compiler import NotCapturable, Program, unavailable
@@ -245,6 +246,8 @@ class Adoption:
 
     def _begin(self, batch: Any) -> None:
         """Have the step traced; on a GPU record it when it is tried."""
+        if any(is_text(leaf) for leaf in tree.flatten(batch)):
+            raise NotCapturable("a batch holds text, which Python works on and compiled code cannot")
         self._state = self._find_state()
         self._settings = self._state.settings()
         self._signature = signature_of(batch)

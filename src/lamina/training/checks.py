@@ -7,11 +7,14 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from lamina import activations
 from lamina.core import tree
+from lamina.core.capture import is_ours
 from lamina.core.errors import ArgumentError, DataError, ShapeError
+from lamina.core.text import is_text
 from lamina.training.losses import CompiledLoss
 
 Tensor = torch.Tensor
@@ -52,8 +55,9 @@ def check_inputs(model: Any, x: Any, where: str) -> None:
 
     Raises:
         ShapeError: a shape does not fit; the message tells how to make it fit.
-        DataError: the number of inputs is wrong.
+        DataError: the number of inputs is wrong, or text is given to a model that takes none.
     """
+    _refuse_text(model, x, where)
     expected = getattr(model, "inputs", None)
     if not expected:
         return
@@ -71,8 +75,11 @@ def check_inputs(model: Any, x: Any, where: str) -> None:
             if len(expected) == 1
             else f"give a list of {len(expected)} arrays, or a dict by these names",
         )
+    takes_shape = getattr(model, "_takes_shape", None)
     for tensor, value in zip(expected, given, strict=True):
-        if isinstance(value, Tensor) and not _fits(value.shape, tensor.shape):
+        if isinstance(value, (Tensor, np.ndarray)) and not _fits(value.shape, tensor.shape):
+            if takes_shape is not None and takes_shape(value.shape):
+                continue
             raise ShapeError(
                 "The data does not have the shape the model expects.",
                 where=f"{where}, input '{tensor.name}'",
@@ -80,6 +87,19 @@ def check_inputs(model: Any, x: Any, where: str) -> None:
                 received=_batch_shape(value.shape),
                 fix=_fix_for(value.shape, tensor.shape),
             )
+
+
+def _refuse_text(model: Any, x: Any, where: str) -> None:
+    """Refuse text where every layer is one of lamina's that wants numbers."""
+    if not any(is_text(leaf) for leaf in tree.flatten(x)):
+        return
+    if not any(getattr(module, "takes_text", not is_ours(type(module))) for module in model.modules()):
+        raise DataError(
+            "x does not hold numbers.",
+            where=where,
+            received="text, which no layer of the model takes",
+            fix="begin the model with a TextVectorization or StringLookup layer, and Input(..., dtype='string')",
+        )
 
 
 def _fits(shape: Shape, expected: Shape) -> bool:

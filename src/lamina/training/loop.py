@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from lamina.callbacks.callback_list import CallbackList
@@ -15,6 +16,7 @@ from lamina.callbacks.logs import Logs, to_numbers
 from lamina.core import tree
 from lamina.core.errors import DataError
 from lamina.core.tensors import convert_to_numpy, convert_to_tensor
+from lamina.core.text import is_text
 from lamina.data.feed import Feed
 from lamina.training.execution import Executor
 
@@ -148,6 +150,8 @@ def _join(parts: list[Any]) -> Any:
     """One array of the outputs of all batches."""
     if parts[0] is None:
         return None
+    if isinstance(parts[0], np.ndarray) and is_text(parts[0]):
+        return np.concatenate(parts)
     tensors = [convert_to_tensor(part) for part in parts]
     if tensors[0].ndim == 0:
         return convert_to_numpy(torch.stack(tensors))

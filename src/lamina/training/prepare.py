@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import numpy as np
 import torch
 
 from lamina.core import tree
@@ -26,6 +27,7 @@ from lamina.training.metrics import CompiledMetrics
 from lamina.training.step import Penalties, TrainState
 
 Tensor = torch.Tensor
+_ARRAYS = (Tensor, np.ndarray)  # text comes in arrays of NumPy
 
 
 def device_of(model: torch.nn.Module) -> torch.device:
@@ -88,15 +90,15 @@ def prepare_batch(model: Any, batch: Any, where: str, targets: bool = True) -> A
 
 def _signature(part: Any) -> Any:
     """What tells one kind of batch from another: names, shapes without the number of samples, dtypes."""
-    if isinstance(part, Tensor):
+    if isinstance(part, _ARRAYS):
         return part.shape[1:], part.dtype
     return [
-        (path, *_signature(leaf)) if isinstance(leaf, Tensor) else path for path, leaf in tree.flatten_with_path(part)
+        (path, *_signature(leaf)) if isinstance(leaf, _ARRAYS) else path for path, leaf in tree.flatten_with_path(part)
     ]
 
 
 def _are_rows(*parts: Any) -> bool:
-    return all(leaf is None or (isinstance(leaf, Tensor) and leaf.ndim > 0) for leaf in tree.flatten(parts))
+    return all(leaf is None or (isinstance(leaf, _ARRAYS) and leaf.ndim > 0) for leaf in tree.flatten(parts))
 
 
 def _is_built(model: torch.nn.Module) -> bool:
@@ -116,7 +118,7 @@ def _place(compiled: Compiled, y: Any, y_pred: Any, model: Any, own_step: bool) 
 def output_spec(model: Any, x: Any) -> Any:
     """The outputs for a batch, without data where that can be told; builds the model."""
     leaves = [leaf for leaf in tree.flatten(x) if leaf is not None]
-    if all(isinstance(leaf, Tensor) for leaf in leaves):
+    if all(isinstance(leaf, _ARRAYS) for leaf in leaves):
         try:
             return model.compute_output_spec(tree.map_structure(_symbolic, x))
         except (LaminaError, RuntimeError, TypeError, NotImplementedError):

@@ -28,3 +28,4 @@ from lamina.data.source import pack_x_y_sample_weight as pack_x_y_sample_weight
 from lamina.data.source import unpack_x_y_sample_weight as unpack_x_y_sample_weight
 from lamina.datasets.download import get_file as get_file
 from lamina.graph.tensor import is_keras_tensor as is_keras_tensor
+from lamina.utils import bounding_boxes as bounding_boxes

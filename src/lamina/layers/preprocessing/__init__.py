@@ -1,0 +1,1 @@
+"""Layers that turn raw features and text into numbers for a model."""

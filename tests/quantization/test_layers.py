@@ -1,0 +1,147 @@
+"""Quantized layers: memory, copies, devices of state, traces, errors."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from lamina import dtype_policies, layers
+from lamina.core.errors import ArgumentError, StateError, UnsupportedError
+from lamina.quantizers import Int4QuantizationConfig, Int8QuantizationConfig
+from lamina.quantizers.arithmetic import int_matmul
+
+CONFIGS = {
+    "int8": Int8QuantizationConfig(),
+    "int8 weights": Int8QuantizationConfig(activation_quantizer=None),
+    "int4": Int4QuantizationConfig(block_size=None),
+    "int4 groups": Int4QuantizationConfig(block_size=4),
+}
+
+
+def dense(mode: str | None = None) -> layers.Dense:
+    torch.manual_seed(0)
+    layer = layers.Dense(6, activation="relu", name="layer")
+    layer.build((None, 8))
+    if mode is not None:
+        layer.quantize(config=CONFIGS[mode])
+    return layer
+
+
+@pytest.mark.parametrize("mode", CONFIGS)
+def test_a_quantized_layer_is_a_module_like_others(mode):
+    layer, x = dense(mode), torch.randn(5, 8)
+    expected = layer(x)
+    for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        other.bias.data.add_(1)
+        assert not torch.equal(other(x), expected)
+        other.load_state_dict(layer.state_dict())
+        assert torch.equal(other(x), expected)
+    twin = layers.Dense.from_config(layer.get_config())
+    twin.build((None, 8))
+    assert [w.path for w in twin.weights] == [w.path for w in layer.weights]
+    twin.set_weights(layer.get_weights())
+    assert torch.equal(twin(x), expected)
+
+
+def test_the_weight_takes_less_memory():
+    def size(layer):
+        return sum(w.numel() * w.element_size() for w in layer.weights)
+
+    floats, whole, halves = (layers.Dense(256) for _ in range(3))
+    for layer in (floats, whole, halves):
+        layer.build((None, 512))
+    whole.quantize("int8")
+    halves.quantize("int4")
+    assert size(whole) < 0.26 * size(floats)
+    assert size(halves) < 0.15 * size(floats)
+    assert sum(p.numel() for p in whole.parameters()) == 256
+
+
+@pytest.mark.parametrize("mode", CONFIGS)
+def test_traced_and_called_in_any_shape(mode):
+    layer = dense(mode)
+    for shape in ((1, 8), (3, 8), (2, 3, 8), (0, 8)):
+        x = torch.randn(shape)
+        expected = layer(x)
+        assert expected.shape == (*shape[:-1], 6)
+        state = {key: value.data for key, value in layer.state_dict().items()}
+        traced = make_fx(lambda state, x: torch.func.functional_call(layer, state, x))(state, x)
+        assert torch.allclose(traced(state, x), expected)
+    assert layers.Input((8,)).shape == (None, 8)
+    assert layer(layers.Input((8,))).shape == (None, 6)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 7, 5), (17, 24, 16), (40, 1100, 9)])
+def test_products_of_integers_are_exact(shape):
+    rows, inner, columns = shape
+    left = torch.full((rows, inner), -127, dtype=torch.int8)
+    right = torch.randint(-127, 128, (inner, columns), dtype=torch.int8)
+    assert torch.equal(int_matmul(left, right).long(), left.long() @ right.long())
+
+
+def test_a_float_layer_knows_nothing_of_it():
+    layer = dense()
+    assert "call" not in vars(layer)
+    assert layer.quantization_mode is None
+    layer.quantize("int8")
+    assert "call" in vars(layer)
+    assert layer.kernel.dtype is torch.int8
+
+
+def test_policies_quantize():
+    layer = dense()
+    layer.dtype_policy = "int4/4_from_float32"
+    assert layer.kernel_scale.shape == (2, 6)
+    built = layers.Dense(
+        3, dtype=dtype_policies.DTypePolicyMap("float32", {"other": "int8_from_float32"}), name="other"
+    )
+    built.build((None, 4))
+    assert built.quantization_mode == "int8"
+    assert built.kernel.dtype is torch.int8
+    plain = layers.Dense(3, dtype=built.dtype_policy, name="plain")
+    plain.build((None, 4))
+    assert plain.quantization_mode is None
+
+
+def test_errors():
+    with pytest.raises(StateError, match="isn't yet built"):
+        layers.Dense(2).quantize("int8")
+    with pytest.raises(StateError, match="already quantized"):
+        dense("int8").quantize("int8")
+    with pytest.raises(ArgumentError, match="Invalid quantization mode"):
+        dense().quantize("int3")
+    with pytest.raises(ArgumentError, match="Contradictory"):
+        dense().quantize("int8", config=Int4QuantizationConfig())
+    with pytest.raises(UnsupportedError, match="does not have a `quantize` method"):
+        layers.Dropout(0.5).quantize("int8")
+    table = layers.Embedding(4, 3)
+    table.build()
+    with pytest.raises(UnsupportedError, match="Invalid quantization mode"):
+        table.quantize("float8")
+    table.quantize("int8")
+    with pytest.raises(ArgumentError, match="lies outside the table"):
+        table(torch.tensor([4]))
+
+    class Own(layers.Dense):
+        pass
+
+    own = Own(2)
+    own.build((None, 3))
+    with pytest.raises(UnsupportedError, match="does not have a `quantize` method"):
+        own.quantize("int8")
+    own.quantize("int8", type_check=False)
+    assert own.kernel.dtype is torch.int8
+
+
+def test_an_adapter_learns_on_frozen_integers():
+    layer, x = dense("int8"), torch.randn(5, 8)
+    layer.enable_lora(2)
+    before = layer.kernel.detach().clone()
+    layer(x).sum().backward()
+    assert [w.name for w in layer.trainable_weights] == ["bias", "lora_kernel_a", "lora_kernel_b"]
+    assert layer.lora_kernel_b.grad.abs().sum() > 0
+    assert torch.equal(layer.kernel, before)
