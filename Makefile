@@ -1,5 +1,6 @@
 # run    trains a small CNN on handwritten digits and writes its curves, predictions and model to demo/
 # test   runs the whole test suite; ARGS="tests/layers -k dense" narrows it
+# parity compares every op with the real Keras over all dtypes and unknown sizes (minutes); ARGS="add conv" runs some
 # check  runs the linters, the type checker and the architecture checks
 # bench  measures lamina and its peers; ARGS="mlp lstm --quick" measures some, ARGS="--help" says more
 # Each target sets up .venv by itself, once per change of pyproject.toml or constraints.txt.
@@ -7,7 +8,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: run test check format bench clean
+.PHONY: run test parity check format bench clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -18,6 +19,9 @@ run: .venv/.has-plot
 
 test: .venv/.has-check
 	KERAS_BACKEND=torch OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+parity: .venv/.has-check
+	OMP_NUM_THREADS=1 $(BIN)/python tools/parity.py $(ARGS)
 
 check: .venv/.has-check
 	$(BIN)/ruff check .

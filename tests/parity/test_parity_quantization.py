@@ -93,7 +93,7 @@ def outputs_and_gradient(layer: Any, x: np.ndarray, *args: Any) -> tuple[Any, An
     return outputs, inputs.grad
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "bfloat16"])
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", KERNELS)
 def test_kernels(name, mode, policy):
@@ -117,7 +117,7 @@ def test_kernels(name, mode, policy):
     close(mine.kernel, theirs.kernel)
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "bfloat16"])
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode not in ("float8", "int8 own")])
 @pytest.mark.parametrize("name", TABLES)
 def test_tables(name, mode, policy):
