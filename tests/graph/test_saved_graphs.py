@@ -168,3 +168,10 @@ def test_layers_stand_in_the_order_of_keras(tmp_path):
         assert [weight.path for weight in model.weights] == [weight.path for weight in theirs.weights]
     for one, other in zip(model.predict(x, verbose=0), theirs.predict(x, verbose=0), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_names_of_ops_are_their_own():
+    """Files know an op by its name, so no function elsewhere may take it."""
+    public = {name: getattr(space, name) for space in (ops.image, ops) for name in dir(space)}
+    taken = [name for name, op in OPS.items() if name in public and public[name] is not op]
+    assert taken == []

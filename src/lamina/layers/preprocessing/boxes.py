@@ -26,7 +26,6 @@ from lamina.core import config
 from lamina.core.dtypes import torch_dtype
 from lamina.core.errors import ArgumentError, ShapeError, UnsupportedError, nearest
 from lamina.core.tensors import convert_to_tensor
-from lamina.graph.op import op
 from lamina.ops.operands import DType, TensorLike, as_float, as_tensor
 
 SUPPORTED_FORMATS = (
@@ -42,7 +41,6 @@ SUPPORTED_FORMATS = (
 )
 
 
-@op
 def convert_format(
     boxes: Any,
     source: str,
@@ -151,7 +149,6 @@ def _only(given: str, *formats: str, where: str) -> None:
         )
 
 
-@op
 def clip_to_image_size(
     bounding_boxes: Mapping[str, Any],
     height: TensorLike | None = None,
@@ -194,7 +191,6 @@ def clip_to_image_size(
     return result
 
 
-@op
 def crop(
     boxes: TensorLike,
     top: TensorLike,
@@ -228,7 +224,6 @@ def crop(
     return _joined(xs, ys)
 
 
-@op
 def pad(
     boxes: TensorLike,
     top: TensorLike,
@@ -261,7 +256,6 @@ def pad(
     return _joined(boxes[..., 0::2] + _size(left, boxes), boxes[..., 1::2] + _size(top, boxes))
 
 
-@op
 def affine_transform(
     boxes: TensorLike,
     angle: TensorLike,
@@ -337,7 +331,6 @@ def around(xs: Tensor, ys: Tensor) -> Tensor:
     return torch.stack([xs.amin(-1), ys.amin(-1), xs.amax(-1), ys.amax(-1)], dim=-1)
 
 
-@op
 def encode_box_to_deltas(
     anchors: TensorLike,
     boxes: TensorLike,
@@ -376,7 +369,6 @@ def encode_box_to_deltas(
     return deltas if scale is None else deltas / scale.to(deltas.device)
 
 
-@op
 def decode_deltas_to_boxes(
     anchors: Any,
     boxes_delta: Any,
@@ -444,7 +436,6 @@ def _overlap(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     return (ends - starts).clamp(min=0).prod(-1)
 
 
-@op
 def compute_iou(
     boxes1: TensorLike,
     boxes2: TensorLike,
@@ -494,7 +485,6 @@ def compute_iou(
     return torch.where((first.amax(-1) < 0) | (second.amax(-1) < 0), mask_val, ratio)
 
 
-@op
 def compute_ciou(
     boxes1: TensorLike, boxes2: TensorLike, bounding_box_format: str, image_shape: Sequence[int] | None = None
 ) -> Tensor:
