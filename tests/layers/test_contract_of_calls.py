@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from lamina import layers, models
+from lamina import layers, metrics, models
 from lamina.core.errors import ArgumentError, ArgumentTypeError, StateError
+from lamina.core.policies import DTypePolicyMap
 from lamina.core.seeds import SeedGenerator
 from lamina.core.variable import Variable
 from lamina.graph.tensor import KerasTensor
@@ -121,6 +122,109 @@ def test_masks_of_nested_arguments():
     layer.supports_masking = True
     layer((masked, torch.ones(2, 3)), torch.ones(2, 3))
     assert layer.given[0][0] is mask and layer.given[0][1] is None and layer.given[1] is None
+
+
+def _masked(mask):
+    x = torch.ones(2, 3)
+    x._keras_mask = mask
+    return x
+
+
+def test_a_mask_that_would_be_lost_is_told_of():
+    class Plain(layers.Layer):
+        def call(self, first, second=None):
+            return first * 2
+
+    mask = torch.tensor([True, False])
+    for args in ((_masked(mask),), (torch.ones(2, 3), _masked(mask))):
+        with pytest.warns(UserWarning, match="drops the mask"):
+            Plain()(*args)
+    with pytest.warns(UserWarning, match="drops the mask"):
+        Plain()(torch.ones(2, 3), second=_masked(mask))
+
+
+def test_a_layer_that_makes_masks_supports_them():
+    class Turning(layers.Layer):
+        def call(self, inputs):
+            return inputs * 2
+
+        def compute_mask(self, inputs, previous_mask):
+            return ~previous_mask if previous_mask is not None else inputs[:, 0] > 5
+
+    layer = Turning()
+    assert layer.supports_masking and not layers.Layer().supports_masking
+    for _ in range(2):
+        assert layer(torch.tensor([[6.0], [1.0]]))._keras_mask.tolist() == [True, False]
+        assert layer(_masked(torch.tensor([True, False])))._keras_mask.tolist() == [False, True]
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_layer_with_several_inputs_gets_their_masks(named):
+    class Taking(layers.Layer):
+        def call(self, query, context, query_mask=None, context_mask=None):
+            self.given = query_mask, context_mask
+            return query
+
+    query, context = torch.tensor([True, False]), torch.tensor([False, True])
+    layer = Taking()
+    layer(_masked(query), **{"context": _masked(context)}) if named else layer(_masked(query), _masked(context))
+    assert layer.given[0] is query and layer.given[1] is context
+
+
+def test_any_number_of_inputs_and_their_masks():
+    class Joining(layers.Layer):
+        def call(self, *parts, mask=None):
+            self.given = mask
+            return sum(parts)
+
+    mask = torch.tensor([True, False])
+    layer = Joining()
+    layer.supports_masking = True
+    layer.compute_mask = lambda inputs, masks: None
+    layer(torch.ones(2, 3), _masked(mask))
+    assert layer.given[0] is None and layer.given[1] is mask
+
+
+def test_metrics_of_layers_are_found():
+    class Measuring(layers.Layer):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner, self.error, self.more = inner, metrics.MeanSquaredError(), [metrics.Mean()]
+
+    layer = Measuring(Measuring(layers.Dense(1)))
+    assert len(layer.metrics) == 4 and len(layer.metrics_variables) == 8
+
+
+class _Noting(layers.Layer):
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.units, self.given = units, kwargs.get("dtype")
+
+    def call(self, inputs):
+        return inputs
+
+
+def test_the_dtype_policy_in_configs():
+    layer = _Noting(2, dtype="mixed_bfloat16")
+    again = _Noting.from_config(layer.get_config())
+    assert again.given == "mixed_bfloat16" and again.get_config() == layer.get_config()
+    assert again.compute_dtype == "bfloat16" and again.dtype == "float32"
+
+
+def test_a_policy_set_on_a_layer_with_a_map_stays_in_the_map():
+    policy = DTypePolicyMap()
+    layer = layers.Dense(2, dtype=policy)
+    layer.build((None, 1))
+    for name in ("mixed_bfloat16", "mixed_float16"):
+        layer.dtype_policy = name
+        assert layer.dtype_policy is policy and policy[layer.path].name == layer._policy().name == name
+
+
+def test_configs_that_do_not_fit():
+    with pytest.raises(ArgumentTypeError, match="input_dim"):
+        layers.Embedding.from_config({"input_dim": 3.7, "output_dim": 2})
+    with pytest.raises(ArgumentTypeError, match="unit"):
+        layers.Dense.from_config({"unit": 3})
 
 
 def test_a_frozen_layer_has_no_trainable_weights():

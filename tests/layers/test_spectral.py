@@ -9,7 +9,7 @@ import torch
 keras = pytest.importorskip("keras")
 
 from lamina import layers
-from lamina.core.errors import ArgumentError, ArgumentTypeError, UnsupportedError
+from lamina.core.errors import ArgumentError, UnsupportedError
 
 
 @pytest.mark.parametrize("iterations", [1, 4])
@@ -54,7 +54,7 @@ def test_the_largest_singular_value_goes_to_one_in_training():
 def test_refusals():
     with pytest.raises(ArgumentError, match="positive"):
         layers.SpectralNormalization(layers.Dense(2), power_iterations=0)
-    with pytest.raises(ArgumentTypeError, match="no weight to normalize"):
+    with pytest.raises(ArgumentError, match="no weight to normalize"):
         layers.SpectralNormalization(layers.ReLU()).build((None, 3))
 
 

@@ -14,9 +14,9 @@ from lamina import layers
 
 def test_only_layers_are_wrapped() -> None:
     for wrapper in (layers.Wrapper, layers.TimeDistributed, layers.Bidirectional):
-        with pytest.raises(TypeError, match="layer"):
+        with pytest.raises(ValueError, match="layer"):
             wrapper(torch.nn.Linear(2, 2))
-    with pytest.raises(TypeError, match="layer"):
+    with pytest.raises(ValueError, match="layer"):
         layers.Bidirectional(layers.LSTM(2), backward_layer=3)  # type: ignore[arg-type]
 
 

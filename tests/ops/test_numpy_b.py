@@ -38,6 +38,7 @@ def test_slices_of_unknown_sizes_stay_unknown():
     x = KerasTensor((None, 5, 16))
     assert x[:5, 3:, 3:12:2].shape == (None, 2, 5)
     assert x[..., None, 1:].shape == (None, 5, 1, 15)
+    assert x[[0, 2, 3, 1]].shape == (4, 5, 16)
     assert x[2].shape == (5, 16) and x[:, None, 0].shape == (None, 1, 16)
     with pytest.raises(LaminaError):
         x[:, 17]

@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from lamina import dtype_policies, layers
+from lamina import Sequential, dtype_policies, layers, saving
+from lamina import config as lamina_config
+from lamina.core import policies
 from lamina.core.errors import ArgumentError, StateError, UnsupportedError
 from lamina.quantizers import Int4QuantizationConfig, Int8QuantizationConfig
 from lamina.quantizers.arithmetic import int_matmul
@@ -105,6 +107,37 @@ def test_policies_quantize():
     plain = layers.Dense(3, dtype=built.dtype_policy, name="plain")
     plain.build((None, 4))
     assert plain.quantization_mode is None
+
+
+def test_a_table_built_without_a_shape_comes_back_from_a_file(tmp_path):
+    for kind in (layers.Embedding, layers.ReversibleEmbedding):
+        layer = kind(10, 6)
+        layer.build()
+        layer.quantize("int4")
+        model, ids = Sequential([layer]), torch.tensor([[1, 9]])
+        expected = model(ids)
+        model.save(tmp_path / "model.keras")
+        assert torch.equal(saving.load_model(tmp_path / "model.keras")(ids), expected)
+
+
+def test_policies_of_layers_inside_come_back_from_a_config():
+    several = dtype_policies.DTypePolicyMap("mixed_bfloat16", {"outer/dense": "int8_from_float32"})
+    again = dtype_policies.deserialize(dtype_policies.serialize(several))
+    assert again == several
+    assert again["outer/dense"].quantization_mode == "int8"
+
+
+def test_the_default_policy():
+    lamina_config.set_dtype_policy("mixed_bfloat16")
+    try:
+        assert dtype_policies.DTypePolicy().name == "mixed_bfloat16"
+        for wrong in (None, 12345):
+            with pytest.raises(ArgumentError):
+                lamina_config.set_dtype_policy(wrong)
+    finally:
+        policies.reset_dtype_policy()
+    with pytest.raises(TypeError, match="is a string"):
+        dtype_policies.QuantizedDTypePolicy("int8", 123)
 
 
 def test_errors():

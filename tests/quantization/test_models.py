@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lamina import Input, Model, Sequential, layers, quantizers
+from lamina import Input, Model, Sequential, layers, quantizers, saving
 from lamina.core.errors import ArgumentError
 from lamina.models.quantization import sequences
 
@@ -47,8 +47,8 @@ class Tokens:
         return [ord(letter) % 20 for letter in text]
 
 
-@pytest.mark.parametrize("mode", ["gptq", "awq"])
-def test_calibration(mode):
+def calibrated(mode: str) -> tuple[Model, list[Sequential], torch.Tensor, torch.Tensor]:
+    """A model after a calibration, its blocks, ids, and what it made of them before."""
     torch.manual_seed(0)
     table, ids = layers.Embedding(20, 8), Input((None,), dtype="int32")
     blocks = [Sequential([layers.Dense(16, "relu"), layers.Dense(8)]) for _ in range(2)]
@@ -63,11 +63,34 @@ def test_calibration(mode):
     before = model(x)
     with pytest.warns(UserWarning, match="Invalid quantization mode"):
         model.quantize(mode, config=config)
+    return model, blocks, x, before
+
+
+@pytest.mark.parametrize("mode", ["gptq", "awq"])
+def test_calibration(mode):
+    model, blocks, x, before = calibrated(mode)
     dense = blocks[0].layers[-1]
     assert dense.quantization_mode == mode
     assert dense.quantized_kernel.shape == (4, 16)
     error = (model(x) - before).abs().mean()
     assert 0 < error < 0.3 * before.abs().mean()
+
+
+@pytest.mark.parametrize("mode", ["gptq", "awq"])
+def test_calibrated_models_in_files(mode, tmp_path):
+    model, _, x, _ = calibrated(mode)
+    expected = model(x)
+    model.save(tmp_path / "model.keras")
+    loaded = saving.load_model(tmp_path / "model.keras")
+    assert torch.equal(loaded(x), expected)
+    twins = [Model.from_config(model.get_config()) for _ in range(2)]
+    model.save_weights(tmp_path / "model.weights.h5")
+    twins[0].load_weights(tmp_path / "model.weights.h5")
+    twins[1].load_state_dict(model.state_dict())
+    for twin in twins:
+        assert torch.equal(twin(x), expected)
+    dense = model.layers[-1].layers[-1]
+    assert dense.get_config()["quantization_config"]["config"]["dataset"] is None
 
 
 def test_calibration_needs_a_structure():

@@ -91,10 +91,10 @@ def constructor_config(instance: Any) -> dict[str, Any]:
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             continue
         value = values.get(name, parameter.default)
-        config[name] = serialize_value(_current(instance, name, value))
+        config[name] = serialize_value(_current(instance, name, value, cls))
     if cls is type(instance) and not is_ours(cls):
         extra = {name: value for name, value in values.items() if name not in config}
-        config |= {name: serialize_value(_current(instance, name, value)) for name, value in extra.items()}
+        config |= {name: serialize_value(_current(instance, name, value, cls)) for name, value in extra.items()}
     return config
 
 
@@ -111,12 +111,12 @@ def _captured(instance: Any) -> dict[str, Any]:
     return dict(bound)
 
 
-def _current(instance: Any, name: str, captured: Any) -> Any:
-    """The argument's normalised value where the class that declares it is ours, else the value captured.
+def _current(instance: Any, name: str, captured: Any, cls: type) -> Any:
+    """The argument's normalised value where the class, from `cls` on, that declares it is ours, else that captured.
 
     Where a property has the argument's name, it is the attribute of that name with an underscore, if there is one.
     """
-    owner = next((c for c in type(instance).__mro__ if _declares(c, name)), type(instance))
+    owner = next((c for c in cls.__mro__ if _declares(c, name)), cls)
     if not is_ours(owner):
         return captured
     if isinstance(getattr(type(instance), name, None), property) and f"_{name}" in vars(instance):

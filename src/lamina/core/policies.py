@@ -21,8 +21,8 @@ class DTypePolicy(Captured):
     """The dtypes of a layer.
 
     Args:
-        name: a dtype ("float32"), or "mixed_float16" / "mixed_bfloat16": compute in 16 bits, keep weights in float32.
-        source_name: kept for Keras.
+        name: a dtype ("float32"), or "mixed_float16" / "mixed_bfloat16": compute in 16 bits, keep weights in float32;
+            that of the default policy by default.
 
     Raises:
         ArgumentError: the name is not a policy.
@@ -36,11 +36,10 @@ class DTypePolicy(Captured):
     Source: https://keras.io/api/mixed_precision/policy/
     """
 
-    def __init__(self, name: str | None = None, source_name: str | None = None) -> None:
+    def __init__(self, name: str | None = None) -> None:
         if name is not None and not isinstance(name, str):
             name = standardize_dtype(name)
-        self.name: str = name if name is not None else config.floatx()
-        self.source_name = source_name
+        self.name: str = name if name is not None else dtype_policy().name
         self.compute_dtype, self.variable_dtype = _dtypes_of(self.name)
 
     quantization_mode: str | None = None
@@ -74,6 +73,8 @@ _COMMON = ("float32", "float64", "float16", "bfloat16", "mixed_float16", "mixed_
 
 
 def _dtypes_of(name: str) -> tuple[str, str]:
+    if not isinstance(name, str):
+        raise ArgumentTypeError("The name of a dtype policy is a string.", where="dtype", received=repr(name))
     if name in ("mixed_float16", "mixed_bfloat16"):
         return name.removeprefix("mixed_"), "float32"
     try:
@@ -355,7 +356,7 @@ class DTypePolicyMap(DTypePolicy, MutableMapping):  # pyright: ignore[reportInco
             )
         try:
             self._policies[path] = get(policy)
-        except (LaminaError, AttributeError) as error:
+        except LaminaError as error:
             raise ArgumentError("Cannot interpret the assigned value as a policy.", received=repr(policy)) from error
 
     def __delitem__(self, path: str) -> None:
@@ -408,6 +409,8 @@ def dtype_policy() -> DTypePolicy:
 def set_dtype_policy(policy: str | DTypePolicy) -> None:
     """Set the policy of layers made from now on, e.g. "mixed_bfloat16"."""
     global _default
+    if policy is None:
+        raise ArgumentError("`policy` cannot be None.", where="set_dtype_policy", expected="a policy, or its name")
     _default = get(policy)
 
 
@@ -429,7 +432,10 @@ def get(identifier: Any) -> DTypePolicy:
             raise ArgumentTypeError("This is no dtype policy.", received=type(policy).__name__)
         return policy
     if not isinstance(identifier, str):
-        return DTypePolicy(standardize_dtype(identifier))
+        try:
+            return DTypePolicy(identifier)
+        except DTypeError as error:
+            raise ArgumentError("This is no dtype policy.", where="dtype", received=repr(identifier)) from error
     return _quantized(identifier) if identifier.startswith(MODES) else DTypePolicy(identifier)
 
 

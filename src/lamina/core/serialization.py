@@ -55,7 +55,7 @@ def serialize_keras_object(obj: Any) -> Any:
     if isinstance(obj, (list, tuple)):
         values = [serialize_value(value) for value in obj]
         return tuple(values) if isinstance(obj, tuple) else values
-    if isinstance(obj, Mapping):
+    if isinstance(obj, Mapping) and not hasattr(obj, "get_config"):
         return {key: serialize_value(value) for key, value in obj.items()}
     plain = _plain_value(obj)
     return plain if plain is not None else _object_config(obj)

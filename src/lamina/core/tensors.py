@@ -102,6 +102,7 @@ def _from_array(x: np.ndarray, dtype: torch.dtype | None, device: torch.device |
 
 
 def _from_sequence(x: list[Any] | tuple[Any, ...], dtype: torch.dtype | None, device: Any) -> torch.Tensor:
+    x = tuple(x) if isinstance(x, torch.Size) else x
     leaves = tree.flatten(x)
     if any(isinstance(leaf, torch.Tensor) for leaf in leaves):
         stacked = torch.stack([convert_to_tensor(part, dtype, device) for part in x])

@@ -62,15 +62,15 @@ def infer(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
         return _symbolic(*[_run(function, args, kwargs, stand_in, symbolic, where) for stand_in in stand_ins])
     except ShapeError:
         # Perhaps only because an unknown size met a known one, to which it then must be equal.
-        agreed = _agreed(args, kwargs)
-        if agreed is None:
-            raise
-        with contextlib.suppress(LaminaError):
-            return infer(function, agreed[0], agreed[1], where)
+        for broadcast in (1, None):
+            agreed = _agreed(args, kwargs, {None, broadcast})
+            if agreed is not None:
+                with contextlib.suppress(LaminaError):
+                    return infer(function, agreed[0], agreed[1], where)
         raise
 
 
-def _agreed(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _agreed(args: tuple[Any, ...], kwargs: dict[str, Any], ignored: set[int | None]) -> Any:
     """The arguments with unknown sizes made those that other tensors have at the same axis; None if there are none."""
     shapes = [tuple(leaf.shape) for leaf in tree.flatten((args, kwargs)) if hasattr(leaf, "shape")]
     changed = False
@@ -81,7 +81,7 @@ def _agreed(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             return leaf
         sizes = list(leaf.shape)
         for axis, size in enumerate(sizes):
-            known = {shape[axis] for shape in shapes if len(shape) > axis} - {None, 1}
+            known = {shape[axis] for shape in shapes if len(shape) > axis} - ignored
             if size is None and len(known) == 1:
                 sizes[axis], changed = known.pop(), True
         return _masked(KerasTensor(sizes, leaf.dtype), _mask_of(leaf))

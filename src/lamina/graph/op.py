@@ -19,7 +19,7 @@ from lamina.core.variable import Variable
 from lamina.graph import node
 from lamina.graph.infer import infer
 from lamina.graph.tensor import KerasTensor
-from lamina.graph.widening import in_wider_dtype, lacks_kernel, suited
+from lamina.graph.widening import CASTING, WIDENED, in_wider_dtype, lacks_kernel, suited, widening_half
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,7 +37,11 @@ def op(function: Callable[P, R]) -> Callable[P, R]: ...
 
 @overload
 def op(
-    *, shape: Callable[..., Any] | None = None, symbolic: Callable[..., Any] | None = None
+    *,
+    shape: Callable[..., Any] | None = None,
+    symbolic: Callable[..., Any] | None = None,
+    casts: bool = False,
+    wide: bool = False,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
 
@@ -46,6 +50,8 @@ def op(
     *,
     shape: Callable[..., Any] | None = None,
     symbolic: Callable[..., Any] | None = None,
+    casts: bool = False,
+    wide: bool = False,
 ) -> Any:
     """Make a function of tensors an op: on symbolic tensors its call is recorded in the graph instead.
 
@@ -55,6 +61,9 @@ def op(
             of the symbolic and real tensors among the arguments (`broadcast_shapes`). The dtype is still found by
             running the function, on tensors of size one. By default the function is run on tensors without data.
         symbolic: full override: called with the arguments, gives the symbolic result.
+        casts: whether the function itself casts unsigned integers to what torch computes in.
+        wide: whether torch has no kernels for it in half precision, so that it runs in float32. Where this is not
+            said, such a call is repeated in float32 once torch has failed, which a traced graph cannot do.
 
     Example:
         >>> import torch
@@ -65,7 +74,7 @@ def op(
         (tensor([2., 2.]), (None, 2))
     """
     if function is None:
-        return functools.partial(_decorate, shape=shape, symbolic=symbolic)
+        return functools.partial(_decorate, shape=shape, symbolic=symbolic, casts=casts, wide=wide)
     return _decorate(function)
 
 
@@ -73,8 +82,15 @@ def _decorate(
     function: Callable[P, R],
     shape: Callable[..., Any] | None = None,
     symbolic: Callable[..., Any] | None = None,
+    casts: bool = False,
+    wide: bool = False,
 ) -> Callable[P, R]:
     name = function.__name__  # type: ignore[attr-defined]
+    if casts:
+        CASTING.add(function)
+    if wide:
+        WIDENED.add(function)
+    called = widening_half(function) if wide else function
 
     def record(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         layer_name = kwargs.pop("name", None) if "name" not in function.__code__.co_varnames else None  # type: ignore[attr-defined]
@@ -97,7 +113,7 @@ def _decorate(
                 if type(argument) not in _PLAIN and any_symbolic(argument):
                     return record(args, dict(kwargs))
         try:
-            return function(*args, **kwargs)
+            return called(*args, **kwargs)
         except (RuntimeError, IndexError) as error:
             if lacks_kernel(error):
                 with contextlib.suppress(RuntimeError):
@@ -166,7 +182,7 @@ def _by_shape(
 
 
 def _single(leaf: Any) -> Any:
-    if isinstance(leaf, KerasTensor) or (hasattr(leaf, "shape") and hasattr(leaf, "dtype")):
+    if not isinstance(leaf, np.generic) and hasattr(leaf, "shape") and hasattr(leaf, "dtype"):
         return KerasTensor((1,) * len(leaf.shape), standardize_dtype(leaf.dtype))
     return leaf
 
@@ -217,10 +233,13 @@ node._recorder.append(_record)
 def _item_spec(x: Any, key: Any) -> Any:
     """The symbolic result of `get_item`; how much a slice takes of an axis of unknown size is unknown as well."""
     result = infer(_item, (x, key), {}, "op get_item")
-    parts = list(key) if isinstance(key, (tuple, list)) else [key]
-    basic = all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts)
+    key = _as_tuple(key)
+    parts = list(key) if isinstance(key, tuple) else [key]
+    basic = all(part is None or part is Ellipsis or type(part) in (int, slice) for part in parts)
     if None not in getattr(x, "shape", ()) or not basic:
         return result
+    if parts.count(Ellipsis) > 1:
+        raise ShapeError("An index has one ellipsis at most.", where="op get_item", received=key)
     rest = [slice(None)] * (len(x.shape) - sum(part is not None and part is not Ellipsis for part in parts))
     at = parts.index(Ellipsis) if Ellipsis in parts else len(parts)
     sizes, shape = iter(x.shape), list(result.shape)
@@ -239,7 +258,11 @@ def get_item(x: Any, key: Any) -> Any:
 
 
 def _item(x: Any, key: Any) -> Any:
-    # A key read from a file is a list: JSON has no tuples. One with slices in it can only have been a tuple.
+    return x[_as_tuple(key)]
+
+
+def _as_tuple(key: Any) -> Any:
+    """A key read from a file is a list: JSON has no tuples. One with slices in it can only have been a tuple."""
     if isinstance(key, list) and any(part is None or part is Ellipsis or isinstance(part, slice) for part in key):
-        key = tuple(key)
-    return x[key]
+        return tuple(key)
+    return key

@@ -16,21 +16,30 @@ from lamina.core.tensors import convert_to_tensor
 from lamina.graph.tensor import KerasTensor
 
 _UNSIGNED = {torch.uint16: torch.int64, torch.uint32: torch.int64, torch.uint64: torch.int64}
-_WIDER = _UNSIGNED | {torch.float16: torch.float32, torch.bfloat16: torch.float32}
-# Parameters that say where, so that their dtypes have no part in that of the result.
-_POSITIONS = {"indices", "segment_ids", "start_indices", "shift", "repeats"}
+_HALF = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
+_WIDER = _UNSIGNED | _HALF
+# Parameters that say where or which, or are cast to what they are written into, so that their dtypes have no part in
+# that of the result.
+_POSITIONS = {"condlist", "indices", "segment_ids", "start_indices", "shift", "repeats", "updates"}
+_POSITIONS |= {"coordinates", "transform", "start_points", "end_points", "gamma", "beta", "scale"}
 # How torch names these dtypes when it has no kernel for them.
 _NAMES = ("UInt", "uint16", "Half", "BFloat16", "Low precision", "Unsupported dtype")
+
+
+# Functions that cast unsigned integers themselves, and those that torch has no kernels for in half precision.
+CASTING: set[Callable[..., Any]] = set()
+WIDENED: set[Callable[..., Any]] = set()
 
 
 def suited(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[..., Any]:
     """The function as it can take arguments of these dtypes, symbolic ones among them.
 
     Without data torch does not notice that it has no kernel, and promotes unsigned integers to no good: these are
-    always computed with in a wider dtype, other dtypes where that is needed.
+    always computed with in a wider dtype unless the function casts them itself, other dtypes where that is needed.
     """
     dtypes = _dtypes_of((args, kwargs))
-    if not dtypes.isdisjoint(_UNSIGNED):
+    decided = function in WIDENED and not dtypes.isdisjoint(_HALF)
+    if decided or (function not in CASTING and not dtypes.isdisjoint(_UNSIGNED)):
         return functools.wraps(function)(lambda *args, **kwargs: in_wider_dtype(function, args, kwargs))
     return widened(function) if not dtypes.isdisjoint(_WIDER) else function
 
@@ -46,6 +55,19 @@ def widened(function: Callable[..., Any]) -> Callable[..., Any]:
             if not lacks_kernel(error):
                 raise
         return in_wider_dtype(function, args, kwargs)
+
+    return wide
+
+
+def widening_half(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, which always runs in float32 on tensors of half precision."""
+
+    @functools.wraps(function)
+    def wide(*args: Any, **kwargs: Any) -> Any:
+        leaves = tree.flatten((args, kwargs))
+        if any(isinstance(leaf, torch.Tensor) and leaf.dtype in _HALF for leaf in leaves):
+            return in_wider_dtype(function, args, kwargs)
+        return function(*args, **kwargs)
 
     return wide
 

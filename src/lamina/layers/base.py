@@ -6,7 +6,7 @@ import contextlib
 import copy
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +14,9 @@ from torch import nn
 
 from lamina import regularizers
 from lamina.core import policies, scopes, tree
-from lamina.core.capture import Captured, accepts, constructor_config, is_ours, revive
+from lamina.core.capture import is_ours
 from lamina.core.dtypes import torch_dtype
-from lamina.core.errors import ArgumentError, ArgumentTypeError, LaminaError, StateError, nearest, warn_once
+from lamina.core.errors import ArgumentError, ArgumentTypeError, LaminaError, StateError, warn_once
 from lamina.core.naming import auto_name
 from lamina.core.outlines import with_data
 from lamina.core.registry import builtin
@@ -27,6 +27,7 @@ from lamina.graph.node import Node, connect
 from lamina.graph.op import any_symbolic
 from lamina.graph.tensor import KerasTensor
 from lamina.layers import casting
+from lamina.layers.configured import Configured
 from lamina.layers.input_spec import assert_input_compatibility
 from lamina.layers.masks import attach_masks, loses_masks, masks_on
 from lamina.layers.quantized import Quantizable
@@ -39,9 +40,6 @@ from lamina.layers.signature import (
     tuples,
 )
 from lamina.layers.stateless import stateless_call
-
-# Arguments of older Keras versions, or of features offered in other ways, that say nothing when they are None.
-_SILENT = frozenset({"quantization_config", "lora_rank", "lora_alpha", "weights", "ragged", "sparse"})
 
 
 class _SetByInit:
@@ -58,7 +56,7 @@ class _SetByInit:
 
 
 @builtin("keras", "Layer")
-class Layer(Captured, Quantizable):
+class Layer(Configured, Quantizable):
     """A computation with weights: write `__init__`, `build` and `call`, and use it as a Keras layer or a torch module.
 
     `build(input_shape)` makes weights with `add_weight`, once, at the first call; `call(inputs, ...)` computes. Output
@@ -115,7 +113,7 @@ class Layer(Captured, Quantizable):
             activity_regularizer=regularizers.get(activity_regularizer),
             autocast=autocast,
             input_spec=None,
-            supports_masking=False,
+            supports_masking=not is_ours(_owner(type(self), "compute_mask")),
             _trainable=bool(trainable),
             _fast=None,
             _building=False,
@@ -132,30 +130,6 @@ class Layer(Captured, Quantizable):
         self._refresh()
         for key, value in early.items():
             self._adopt(key, value)
-
-    def _legacy_arguments(self, kwargs: dict[str, Any]) -> None:
-        """The input shape named by a first layer, as older scripts do."""
-        shape = kwargs.pop("batch_input_shape", None) or kwargs.pop("batch_shape", None)
-        batch_size = kwargs.pop("batch_size", None)
-        input_shape = kwargs.pop("input_shape", None)
-        input_dim = kwargs.pop("input_dim", None)
-        if input_shape is None and input_dim is not None:
-            input_shape = (input_dim,)
-        if input_shape is not None:
-            input_shape = (input_shape,) if isinstance(input_shape, int) else tuple(input_shape)
-            shape = (batch_size, *input_shape)
-        self.__dict__["_batch_input_shape"] = tuple(shape) if shape is not None else None
-        for key in _SILENT & kwargs.keys():
-            if not kwargs[key]:
-                del kwargs[key]
-        if kwargs:
-            key = next(iter(kwargs))
-            known = {*_constructor_names(type(self)), "input_shape", "input_dim", "batch_input_shape"}
-            raise ArgumentError(
-                f"Unknown argument {key!r}.{nearest(key, known)}",
-                where=f"{type(self).__name__}()",
-                received=f"{key}={kwargs[key]!r}",
-            )
 
     def _build_at_init(self) -> None:
         """Count as built from the start, as a layer without weights can; not where a subclass has a `build`."""
@@ -323,7 +297,7 @@ class Layer(Captured, Quantizable):
                 raise
             if is_loose:
                 outputs = tree.map_structure(lambda x: self.cast(x) if _is_float_tensor(x) else x, outputs)
-            outputs = self._finish(outputs, args, masks)
+            outputs = self._finish(outputs, args, masks, kwargs)
         self._learn_fast_way(args, kwargs, outputs, signature)
         return outputs
 
@@ -376,7 +350,7 @@ class Layer(Captured, Quantizable):
         if "training" in kwargs:
             return kwargs["training"]
         signature = call_signature(type(self))
-        if signature.training and len(args) > signature.names.index("training"):
+        if signature.training and "training" in _positional(signature, args):
             return args[signature.names.index("training")]
         return None
 
@@ -385,7 +359,7 @@ class Layer(Captured, Quantizable):
             first = args[0] if args else next(iter(kwargs.values()), None)
             assert_input_compatibility(self.input_spec, first, self._where())
 
-    def _finish(self, outputs: Any, args: tuple[Any, ...], masks: Any) -> Any:
+    def _finish(self, outputs: Any, args: tuple[Any, ...], masks: Any, kwargs: Mapping[str, Any]) -> Any:
         """Masks and penalties after the call."""
         if self.activity_regularizer is not None:
             for output in tree.flatten(outputs):
@@ -394,15 +368,22 @@ class Layer(Captured, Quantizable):
                     self.add_loss(self.activity_regularizer(output) / max(samples, 1))
         if self.supports_masking:
             attach_masks(outputs, self.compute_mask(args[0] if args else None, masks))
-        elif masks is not None and loses_masks(outputs, masks):
+        elif loses_masks(outputs, (masks, self._masks_not_passed(args, kwargs))):
             warn_once(
                 f"Layer '{self.name}' ({type(self).__name__}) was given a masked input, but does not support masking "
                 "and drops the mask. Set `self.supports_masking = True` in it if the mask still holds for its output."
             )
         return outputs
 
+    def _masks_not_passed(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
+        """The masks that travel with arguments of `call` which does not take them."""
+        given = {**_positional(call_signature(type(self)), args), **kwargs}
+        return [masks_on(value) for name, value in given.items() if f"{name}_mask" not in kwargs]
+
     def _masks_of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The masks that travel with the first argument, in its structure, or None."""
+        """The masks that travel with the first argument (with all, where `call` takes `*args`), or None."""
+        if len(args) > 1 and call_signature(type(self)).variadic:
+            return masks_on(list(args))
         return masks_on(args[0] if args else next(iter(kwargs.values()), None))
 
     def _pass_masks(self, signature: Any, args: tuple[Any, ...], kwargs: dict[str, Any], masks: Any) -> None:
@@ -509,9 +490,9 @@ class Layer(Captured, Quantizable):
         return self.compute_dtype
 
     def get_build_config(self) -> dict[str, Any] | None:
-        """The shapes the layer was built with, or None."""
+        """The shapes the layer was built with, none if it needs none; None if it has nothing to build."""
         shapes = self._build_shapes
-        if not shapes:
+        if not shapes and (shapes is None or not self._has_build()):
             return None
         if len(shapes) == 1:
             return {"input_shape": next(iter(shapes.values()))}
@@ -624,39 +605,6 @@ class Layer(Captured, Quantizable):
             )
         return self._inbound_nodes[0]
 
-    # Config.
-
-    def get_config(self) -> dict[str, Any]:
-        """Name, trainable, dtype and the constructor arguments, as values that fit into JSON."""
-        config = {
-            "name": self.name,
-            "trainable": self._trainable,
-            "dtype": policies.serialize(self.dtype_policy),
-            **constructor_config(self),
-        }
-        if config.get("activity_regularizer") is None:
-            config.pop("activity_regularizer", None)
-        for key in ("input_shape", "input_dim", "batch_input_shape", "batch_size", "autocast"):
-            if key not in _constructor_names(type(self)):
-                config.pop(key, None)
-        return config
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """A layer made from a config."""
-        config = dict(config)
-        later = {
-            key: config.pop(key) for key in ("name", "trainable", "dtype") if key in config and not accepts(cls, key)
-        }
-        layer = cls(**revive(config))
-        if "name" in later:
-            layer.name = later["name"]
-        if "dtype" in later:
-            layer.dtype_policy = later["dtype"]
-        if later.get("trainable") is False:
-            layer.trainable = False
-        return layer
-
     def extra_repr(self) -> str:
         """The name, shown when the module is printed."""
         return f"name={self.name}, built={self.built}"
@@ -717,17 +665,6 @@ def _owner(cls: type, name: str) -> type:
     return next(c for c in cls.__mro__ if name in c.__dict__)
 
 
-@functools.cache
-def _constructor_names(cls: type) -> frozenset[str]:
-    from_classes = [c.__init__ for c in cls.__mro__ if "__init__" in c.__dict__ and issubclass(c, Layer)]
-    return frozenset(name for init in from_classes for name in init.__code__.co_varnames[: _argument_count(init)])
-
-
-def _argument_count(function: Any) -> int:
-    code = getattr(function, "__code__", None)
-    return code.co_argcount + code.co_kwonlyargcount if code is not None else 0
-
-
 def _built(module: nn.Module) -> bool:
     return not isinstance(module, Layer) or module.built
 
@@ -747,7 +684,7 @@ def _symbolic_of(shape: Any, dtype: str) -> Any:
 
 
 def _positional(signature: Any, args: tuple[Any, ...]) -> dict[str, Any]:
-    return dict(zip(signature.names, args, strict=False))
+    return {} if signature.variadic else dict(zip(signature.names, args, strict=False))
 
 
 def _all_known(inputs: Any, fast: tuple[torch.dtype, Any]) -> bool:

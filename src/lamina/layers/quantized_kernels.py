@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lamina import activations
-from lamina.core.errors import ArgumentError, StateError, UnsupportedError
+from lamina.core.errors import ArgumentError, UnsupportedError
 from lamina.core.policies import QuantizedFloat8DTypePolicy
 from lamina.layers.direct import DIRECT
 from lamina.layers.quantized_weights import QuantizableWeight, Scheme, held, read, straight_through
@@ -271,10 +271,6 @@ class CalibratedKernel(Scheme):
         if is_einsum and self.mode == "gptq":
             layer.gptq_unpacked_column_size = columns
 
-    def is_calibrated(self, layer: Any) -> bool:
-        """Whether the quantized kernel counts."""
-        return getattr(layer, f"is_{self.mode}_calibrated", False)
-
     def calibrate(self, layer: Any, calibration: Any) -> None:
         """Fill the weights from what was gathered from inputs, and let the float kernel go."""
         kernel = layer._parameters["kernel"]
@@ -299,9 +295,7 @@ class CalibratedKernel(Scheme):
     def call(self, layer: Any, inputs: Tensor) -> Tensor:  # type: ignore[override]
         """The product with the float kernel."""
         inputs = inputs if inputs.is_floating_point() else layer.cast(inputs)
-        if not self.is_calibrated(layer) and layer._parameters.get("kernel") is None:
-            raise StateError("The quantized kernel is empty.", where=layer._where(), fix="load weights first")
-        kernel = self.restored(layer) if self.is_calibrated(layer) else layer.plain_weight("kernel")
+        kernel = self.restored(layer) if held(layer, "kernel") is None else layer.plain_weight("kernel")
         return layer._completed(inputs, layer._product(inputs, kernel))
 
 

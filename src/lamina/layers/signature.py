@@ -15,13 +15,15 @@ class CallSignature(NamedTuple):
     """The parameters of a `call`.
 
     `names` are those that take arguments by position or name, in order; `training` and `mask` tell whether
-    these are among them; `masks` are the names of further masks, `{argument}_mask`.
+    these are among them; `masks` are the names of further masks, `{argument}_mask`; `variadic` tells whether
+    it begins with `*args`, so that no name takes an argument by position.
     """
 
     names: tuple[str, ...]
     training: bool
     mask: bool
     masks: tuple[str, ...]
+    variadic: bool
 
 
 def call_signature(cls: type) -> CallSignature:
@@ -39,7 +41,8 @@ def _read_signature(cls: type) -> CallSignature:
     parameters = list(inspect.signature(cls.call).parameters.values())[1:]  # type: ignore[attr-defined]
     named = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     masks = tuple(name for name in named if name.endswith("_mask") and name.removesuffix("_mask") in named)
-    return CallSignature(tuple(named), "training" in named, "mask" in named, masks)
+    variadic = bool(parameters) and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL
+    return CallSignature(tuple(named), "training" in named, "mask" in named, masks, variadic)
 
 
 @functools.cache

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lamina.core.errors import ArgumentError, ArgumentTypeError
+from lamina.core.errors import ArgumentError
 from lamina.core.registry import builtin
 from lamina.initializers import TruncatedNormal
 from lamina.layers.base import Layer
@@ -29,8 +29,7 @@ class SpectralNormalization(Wrapper):
         **kwargs: as for `Layer`.
 
     Raises:
-        ArgumentError: `power_iterations` is not positive.
-        ArgumentTypeError: `layer` is no layer, or has no such weight.
+        ArgumentError: `power_iterations` is not positive, or `layer` is no layer, or has no such weight.
 
     Example:
         >>> from lamina.layers import Dense
@@ -101,7 +100,7 @@ class SpectralNormalization(Wrapper):
             weight = self.layer._parameters.get(name)
             if weight is not None:
                 return weight
-        raise ArgumentTypeError(
+        raise ArgumentError(
             "The layer has no weight to normalize.",
             where=self._where(),
             expected="a layer with a weight called kernel or embeddings",

@@ -231,6 +231,18 @@ class WeightOwner(nn.Module):
         """The variables that do not learn."""
         return self.non_trainable_weights + self._seed_states()
 
+    @property
+    def metrics(self) -> list[Any]:
+        """The metrics that are attributes of the layer and of its sublayers, alone or in lists."""
+        values = [value for layer in self._flatten_layers() for value in vars(layer).values()]
+        parts = [part for value in values for part in (value if isinstance(value, (list, tuple)) else (value,))]
+        return list({id(part): part for part in parts if hasattr(type(part), "update_state")}.values())
+
+    @property
+    def metrics_variables(self) -> list[Any]:
+        """Their state."""
+        return [variable for metric in self.metrics for variable in metric.variables]
+
     def _seed_states(self) -> list[Variable]:
         return [generator.state for generator in seed_generators(self)]
 
@@ -383,7 +395,13 @@ class WeightOwner(nn.Module):
                 value.train(self.training)
             self.__dict__["_fast"] = None
         if name == "dtype_policy":
-            self.__dict__[name] = policies.get(value)
+            policy, given = policies.get(value), self.dtype_policy
+            if isinstance(given, policies.DTypePolicyMap) and self._own_weights():
+                if self.path in given:
+                    del given[self.path]
+                given[self.path] = policy
+            else:
+                self.__dict__[name] = policy
             return self._refresh()
         super().__setattr__(name, value)  # pyright: ignore[reportArgumentType]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lamina.core import scopes, tree
 from lamina.core.capture import is_ours
-from lamina.core.errors import ArgumentError, ArgumentTypeError, ShapeError
+from lamina.core.errors import ArgumentError, ShapeError
 from lamina.core.registry import CustomObjectScope, builtin
 from lamina.core.serialization import deserialize_keras_object, serialize_keras_object
 from lamina.layers.base import Layer
@@ -30,7 +30,7 @@ class Wrapper(Layer):
         **kwargs: as for `Layer`.
 
     Raises:
-        ArgumentTypeError: `layer` is no layer.
+        ArgumentError: `layer` is no layer.
 
     Example:
         >>> from lamina.layers import Dense
@@ -62,7 +62,7 @@ class Wrapper(Layer):
 
 def _check_layer(layer: Any, where: str) -> None:
     if not isinstance(layer, Layer):
-        raise ArgumentTypeError(
+        raise ArgumentError(
             "Only a layer can be wrapped.", where=where, expected="a lamina.layers.Layer", received=repr(layer)
         )
 
@@ -81,7 +81,7 @@ class TimeDistributed(Wrapper):
     Shapes: `(batch, steps, ...)` to `(batch, steps, ...)`, where the layer takes `(batch, ...)`.
 
     Raises:
-        ArgumentTypeError: `layer` is no layer.
+        ArgumentError: `layer` is no layer.
         ShapeError: the input has less than three dimensions, or the mask does not fit it.
 
     Example:
@@ -158,7 +158,7 @@ class Bidirectional(Layer):
     forward layer, then those of the backward layer.
 
     Raises:
-        ArgumentTypeError: `layer` is no layer.
+        ArgumentError: `layer` is no layer.
         ArgumentError: `merge_mode` is unknown, or the two layers do not fit each other.
 
     Example:

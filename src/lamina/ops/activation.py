@@ -357,8 +357,11 @@ def softmax(x: TensorLike, axis: Axes = -1) -> Tensor:
     """
     x = as_float(x)
     if isinstance(axis, int):
-        axis = axis_of(axis, x.ndim)
-        _warn_of_one(x, axis)
+        try:
+            if x.shape[axis] == 1:
+                _warn_of_one(x, axis)
+        except IndexError:
+            axis_of(axis, x.ndim)  # an error, unless the tensor is a single number
         return torch.softmax(x, axis)
     return _over_axes(torch.softmax, x, axis)
 

@@ -16,14 +16,16 @@ from lamina.core.scopes import unknown_stand_in
 from lamina.graph.op import broadcast_shapes, op
 from lamina.ops.operands import (
     TensorLike,
-    all_common,
     as_common,
     as_float,
     as_floats,
     as_operands,
     as_tensor,
     as_tensors,
+    as_wide_float,
     dtype_of,
+    own_floats,
+    without_booleans,
 )
 
 
@@ -116,6 +118,7 @@ def floor_divide(x1: TensorLike, x2: TensorLike) -> Tensor:
     """
     if not (isinstance(x1, Tensor) and isinstance(x2, Tensor)):
         x1, x2 = as_operands(x1, x2)
+    x1, x2 = without_booleans(x1, x2)
     return torch.div(x1, x2, rounding_mode="floor")
 
 
@@ -127,7 +130,7 @@ def mod(x1: TensorLike, x2: TensorLike) -> Tensor:
         >>> mod([7, -7], 3)
         tensor([1, 2], dtype=torch.int32)
     """
-    x1, x2 = _without_booleans(*as_operands(x1, x2))
+    x1, x2 = without_booleans(*as_operands(x1, x2))
     return torch.remainder(x1, x2)
 
 
@@ -139,15 +142,8 @@ def fmod(x1: TensorLike, x2: TensorLike) -> Tensor:
         >>> fmod([7, -7], [3, 3])
         tensor([ 1, -1], dtype=torch.int32)
     """
-    x1, x2 = _without_booleans(*as_tensors(x1, x2))
+    x1, x2 = without_booleans(*as_tensors(x1, x2))
     return torch.fmod(x1, x2)
-
-
-def _without_booleans(x1: Any, x2: Any) -> tuple[Any, Any]:
-    """The operands; int32 instead of booleans when both are such."""
-    if getattr(x1, "dtype", None) is torch.bool and getattr(x2, "dtype", None) is torch.bool:
-        return x1.to(torch.int32), x2.to(torch.int32)
-    return x1, x2
 
 
 @op(shape=broadcast_shapes)
@@ -160,7 +156,7 @@ def power(x1: TensorLike, x2: TensorLike) -> Tensor:
     """
     if not (isinstance(x1, Tensor) and isinstance(x2, Tensor)):
         x1, x2 = as_operands(x1, x2)
-    return torch.pow(x1, x2)
+    return torch.pow(*without_booleans(x1, x2))
 
 
 @op
@@ -234,7 +230,7 @@ def rsqrt(x: TensorLike) -> Tensor:
     return torch.rsqrt(as_float(x))
 
 
-@op
+@op(casts=True)
 def cbrt(x: TensorLike) -> Tensor:
     """The cube root of each value, negative ones included.
 
@@ -242,7 +238,7 @@ def cbrt(x: TensorLike) -> Tensor:
         >>> cbrt([8.0, -27.0])
         tensor([ 2., -3.])
     """
-    x = as_float(x)
+    x = as_wide_float(x)
     return torch.sign(x) * torch.abs(x) ** (1 / 3)
 
 
@@ -346,7 +342,9 @@ def clip(x: TensorLike, x_min: TensorLike | None, x_max: TensorLike | None) -> T
         both_fit = x.is_floating_point() or (isinstance(x_min, int) and isinstance(x_max, int))
         return torch.clamp(x if both_fit else as_float(x), x_min, x_max)
     bounds = [None if bound is None else as_tensors(x, bound)[1] for bound in (x_min, x_max)]
-    return torch.clamp(x, *bounds)
+    clipped = torch.clamp(x, *bounds)
+    # Keras on torch keeps float16 beside wider bounds, and no other dtype.
+    return clipped.to(x.dtype) if x.dtype is torch.float16 else clipped
 
 
 @op(shape=broadcast_shapes)
@@ -429,7 +427,7 @@ def hypot(x1: TensorLike, x2: TensorLike) -> Tensor:
         >>> hypot([3.0], [4.0])
         tensor([5.])
     """
-    x1, x2 = as_floats(x1, x2)
+    x1, x2 = own_floats(x1, x2)
     # Where both are 0, torch's gradient is NaN; this one is 0.
     corner = (x1 == 0) & (x2 == 0)
     return torch.hypot(torch.where(corner, 0, x1), torch.where(corner, 0, x2))
@@ -443,7 +441,7 @@ def heaviside(x1: TensorLike, x2: TensorLike) -> Tensor:
         >>> heaviside([-1.0, 0.0, 2.0], [0.5])
         tensor([0.0000, 0.5000, 1.0000])
     """
-    x1, x2 = as_common(x1, x2)
+    x1, x2 = as_common(as_tensor(x1), as_tensor(x2))
     if not (x1.is_floating_point() or x1.dtype is torch.bool):
         x1, x2 = as_float(x1), as_float(x2)
     # torch.heaviside has no gradient at all: a loss with one in it would fail.
@@ -453,9 +451,8 @@ def heaviside(x1: TensorLike, x2: TensorLike) -> Tensor:
 @op(shape=broadcast_shapes)
 def nextafter(x1: TensorLike, x2: TensorLike) -> Tensor:
     """The next float64 after `x1` in the direction of `x2`, rounded to the dtype of the arguments."""
-    dtype = all_common((x1, x2), float)[0].dtype
-    x1, x2 = all_common((x1, x2), torch.float64)
-    return torch.nextafter(x1, x2).to(dtype)
+    x1, x2 = own_floats(x1, x2)
+    return torch.nextafter(x1.double(), x2.double()).to(x1.dtype)
 
 
 @op(shape=broadcast_shapes)
@@ -531,7 +528,7 @@ def angle(x: TensorLike) -> Tensor:
     return torch.angle(x)
 
 
-@op
+@op(casts=True)
 def deg2rad(x: TensorLike) -> Tensor:
     """Degrees to radians.
 
@@ -539,10 +536,10 @@ def deg2rad(x: TensorLike) -> Tensor:
         >>> deg2rad([180.0])
         tensor([3.1416])
     """
-    return torch.deg2rad(as_float(x))
+    return torch.deg2rad(as_wide_float(x))
 
 
-@op
+@op(casts=True)
 def rad2deg(x: TensorLike) -> Tensor:
     """Radians to degrees.
 
@@ -550,7 +547,7 @@ def rad2deg(x: TensorLike) -> Tensor:
         >>> rad2deg([0.0, 3.14159274])
         tensor([  0., 180.])
     """
-    return torch.rad2deg(as_float(x))
+    return torch.rad2deg(as_wide_float(x))
 
 
 @op

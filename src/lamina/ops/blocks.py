@@ -121,7 +121,13 @@ def scatter(indices: TensorLike, values: TensorLike, shape: Shape) -> Tensor:
     return values.new_zeros(sizes).index_put(places, flat, accumulate=True)
 
 
-@op
+def _update_spec(inputs: Any, indices: Any, updates: Any, reduction: str | None = None) -> KerasTensor:
+    """The symbolic result of `scatter_update`: the tensor it began with."""
+    x = inputs if isinstance(inputs, KerasTensor) else as_tensor(inputs)
+    return KerasTensor(tuple(x.shape), x.dtype)
+
+
+@op(symbolic=_update_spec)
 def scatter_update(
     inputs: TensorLike, indices: TensorLike, updates: TensorLike, reduction: str | None = None
 ) -> Tensor:
@@ -141,8 +147,6 @@ def scatter_update(
         tensor([0., 5., 0.])
     """
     x, index = as_tensor(inputs), as_tensor(indices).long()
-    if index.shape[-1] == unknown_stand_in():
-        return x.clone()
     updates = as_tensor(updates).to(x.dtype)
     places = index.reshape(-1, index.shape[-1]).unbind(-1)
     updates = updates.reshape(-1, *x.shape[index.shape[-1] :])

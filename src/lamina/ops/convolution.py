@@ -9,6 +9,7 @@ Source: https://keras.io/api/ops/nn/
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 
 from lamina.core import config
 from lamina.core.errors import ShapeError
+from lamina.core.scopes import unknown_stand_in
 from lamina.graph.op import op
 from lamina.ops import windows
 from lamina.ops.operands import TensorLike, all_common, as_tensor
@@ -63,6 +65,7 @@ def conv(
             received=tuple(kernel.shape),
         )
     data_format = config.standardize_data_format(data_format)
+    inputs, kernel = _with_known_channels(inputs, _channel_axis(data_format), kernel, -2)
     channels = inputs.shape[_channel_axis(data_format)]
     if channels % kernel.shape[-2]:
         raise ShapeError(
@@ -111,7 +114,9 @@ def depthwise_conv(
         torch.Size([1, 3, 8])
     """
     inputs, kernel = all_common((inputs, kernel), int)
-    channels = inputs.shape[_channel_axis(config.standardize_data_format(data_format))]
+    axis = _channel_axis(config.standardize_data_format(data_format))
+    inputs, kernel = _with_known_channels(inputs, axis, kernel, -2)
+    channels = inputs.shape[axis]
     if kernel.ndim != inputs.ndim or kernel.shape[-2] != channels:
         raise ShapeError(
             "The kernel does not fit the input.",
@@ -152,6 +157,8 @@ def separable_conv(
         torch.Size([1, 3, 7])
     """
     y = depthwise_conv(inputs, depthwise_kernel, strides, padding, data_format, dilation_rate)
+    if unknown_stand_in() in getattr(pointwise_kernel, "shape", ())[:-2]:
+        pointwise_kernel = pointwise_kernel.new_empty((*(1,) * (y.ndim - 2), *pointwise_kernel.shape[-2:]))
     return conv(y, pointwise_kernel, data_format=data_format)
 
 
@@ -187,6 +194,7 @@ def conv_transpose(
     inputs, kernel = all_common((inputs, kernel), int)
     rank = windows.rank_of(inputs)
     data_format = config.standardize_data_format(data_format)
+    inputs, kernel = _with_known_channels(inputs, _channel_axis(data_format), kernel, -1)
     channels = inputs.shape[_channel_axis(data_format)]
     if kernel.ndim != rank + 2 or kernel.shape[-1] != channels:
         raise ShapeError(
@@ -301,7 +309,14 @@ def fold(
         tensor([2., 4., 2.])
     """
     size, grid = windows.sizes(output_size, 2, "output_size"), _grid(kernel_size, dilation, padding, stride)
-    return windows.through_floats(lambda x: F.fold(x, size, *grid), as_tensor(x))
+    x = as_tensor(x)
+    if x.shape[-1:] == (unknown_stand_in(),):
+        counts = [
+            (length + 2 * border - rate * (reach - 1) - 1) // step + 1
+            for length, reach, rate, border, step in zip(size, *grid, strict=True)
+        ]
+        x = x.new_empty((*x.shape[:-1], math.prod(counts)))
+    return windows.through_floats(lambda x: F.fold(x, size, *grid), x)
 
 
 def _grid(kernel_size: Any, dilation: Any, padding: Any, stride: Any) -> tuple[tuple[int, ...], ...]:
@@ -329,6 +344,23 @@ def _padded(
     if windows.is_symmetric(amounts):
         return x, windows.plane(tuple(before for before, _ in amounts), 0)
     return F.pad(x, windows.flat(amounts)), windows.plane((0,) * rank, 0)
+
+
+def _with_known_channels(x: Tensor, axis: int, kernel: Tensor, kernel_axis: int) -> tuple[Tensor, Tensor]:
+    """Both with as many channels as the other has, if while shapes are inferred only one of the numbers is known."""
+    unknown = unknown_stand_in()
+    if unknown is None or x.shape[axis] == kernel.shape[kernel_axis]:
+        return x, kernel
+    if x.shape[axis] == unknown:
+        return _resized(x, axis, kernel.shape[kernel_axis]), kernel
+    return x, _resized(kernel, kernel_axis, x.shape[axis]) if kernel.shape[kernel_axis] == unknown else kernel
+
+
+def _resized(x: Tensor, axis: int, size: int) -> Tensor:
+    """A tensor without data of another size."""
+    shape = list(x.shape)
+    shape[axis] = size
+    return x.new_empty(shape)
 
 
 def _channel_axis(data_format: str) -> int:

@@ -15,10 +15,10 @@ from lamina.core import config
 from lamina.core.dtypes import torch_dtype
 from lamina.core.errors import ArgumentError, ShapeError
 from lamina.graph.op import op
-from lamina.ops.operands import DType, TensorLike, as_float, as_tensor, axis_of
+from lamina.ops.operands import DType, TensorLike, as_float, as_floats, as_tensor, axis_of
 
 
-@op
+@op(casts=True)
 def one_hot(x: TensorLike, num_classes: int, axis: int = -1, dtype: DType = None, sparse: bool = False) -> Tensor:
     """A vector of zeros with a one at the place `x` names, for each value of `x`.
 
@@ -45,7 +45,7 @@ def one_hot(x: TensorLike, num_classes: int, axis: int = -1, dtype: DType = None
     return (x.unsqueeze(axis) == classes).to(torch_dtype(dtype))
 
 
-@op
+@op(casts=True)
 def multi_hot(
     inputs: TensorLike,
     num_classes: int | None = None,
@@ -175,9 +175,8 @@ def binary_crossentropy(target: TensorLike, output: TensorLike, from_logits: boo
 
 
 def _pair(target: Any, output: Any) -> tuple[Tensor, Tensor]:
-    """Both as tensors of the dtype of `output`, their shapes equal."""
-    output = as_float(output)
-    target = as_tensor(target).to(output.dtype)
+    """Both as tensors of one float dtype, their shapes equal."""
+    target, output = as_floats(target, as_float(output))
     if target.shape != output.shape:
         raise ShapeError(
             "target and output must have the same shape.",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lamina.graph.op import broadcast_shapes, op
-from lamina.ops.operands import TensorLike, as_float, as_floats
+from lamina.ops.operands import TensorLike, as_float, as_wide_float, own_floats
 
 
 @op
@@ -232,7 +232,7 @@ def sinc(x: TensorLike) -> Tensor:
     return torch.sinc(as_float(x))
 
 
-@op
+@op(casts=True)
 def i0(x: TensorLike) -> Tensor:
     """The modified Bessel function of the first kind, of order 0.
 
@@ -240,7 +240,7 @@ def i0(x: TensorLike) -> Tensor:
         >>> i0([0.0])
         tensor([1.0000])
     """
-    return torch.i0(as_float(x))
+    return torch.i0(as_wide_float(x))
 
 
 @op
@@ -284,7 +284,7 @@ def arctan2(x1: TensorLike, x2: TensorLike) -> Tensor:
         >>> arctan2([1.0], [1.0])
         tensor([0.7854])
     """
-    x1, x2 = as_floats(x1, x2)
+    x1, x2 = own_floats(x1, x2)
     return torch.atan2(x1, x2)
 
 
@@ -296,7 +296,7 @@ def logaddexp(x1: TensorLike, x2: TensorLike) -> Tensor:
         >>> logaddexp([0.0], [0.0])
         tensor([0.6931])
     """
-    x1, x2 = as_floats(x1, x2)
+    x1, x2 = own_floats(x1, x2)
     return torch.logaddexp(x1, x2)
 
 
@@ -308,5 +308,5 @@ def logaddexp2(x1: TensorLike, x2: TensorLike) -> Tensor:
         >>> logaddexp2([0.0], [0.0])
         tensor([1.])
     """
-    x1, x2 = as_floats(x1, x2)
+    x1, x2 = own_floats(x1, x2)
     return torch.logaddexp2(x1, x2)

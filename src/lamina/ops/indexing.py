@@ -140,7 +140,26 @@ def take(x: TensorLike, indices: TensorLike, axis: Axis = None) -> Tensor:
     return x.reshape(-1)[index] if axis is None else x[(_ALL,) * axis_of(axis, x.ndim) + (index,)]
 
 
-@op
+def _along_spec(x: Any, indices: Any, axis: Axis = None) -> KerasTensor:
+    """The symbolic result of `take_along_axis`."""
+    x, indices = (part if isinstance(part, KerasTensor) else as_tensor(part) for part in (x, indices))
+    sizes = list(indices.shape)
+    if axis is None:
+        return KerasTensor((None if None in sizes else math.prod(sizes),), x.dtype)
+    if len(sizes) != len(x.shape):
+        raise ShapeError(
+            "The indices have as many axes as the tensor.",
+            where="op take_along_axis",
+            received=f"shapes {tuple(x.shape)} and {tuple(sizes)}",
+        )
+    axis = axis_of(axis, len(sizes))
+    rest = [tuple(size for a, size in enumerate(part.shape) if a != axis) for part in (x, indices)]
+    shape = list(broadcast_in("op take_along_axis", *rest))
+    shape.insert(axis, sizes[axis])
+    return KerasTensor(shape, x.dtype)
+
+
+@op(symbolic=_along_spec)
 def take_along_axis(x: TensorLike, indices: TensorLike, axis: Axis = None) -> Tensor:
     """For each slice along an axis, the elements that the matching slice of indices picks.
 
@@ -223,8 +242,14 @@ def top_k(x: TensorLike, k: int, sorted: bool = True) -> tuple[Tensor, Tensor]:
         >>> top_k([1, 5, 3], 2)
         (tensor([5, 3], dtype=torch.int32), tensor([1, 2], dtype=torch.int32))
     """
-    values, indices = torch.topk(as_tensor(x), k, sorted=sorted)
-    return values, indices.to(torch.int32)
+    x = as_tensor(x)
+    values, indices = torch.topk(_ordered(x), k, sorted=sorted)
+    return values.to(x.dtype), indices.to(torch.int32)
+
+
+def _ordered(x: Tensor) -> Tensor:
+    """The tensor in a dtype that torch sorts in."""
+    return x.to(torch.uint8) if x.dtype is torch.bool else x
 
 
 @op
@@ -240,7 +265,7 @@ def in_top_k(targets: TensorLike, predictions: TensorLike, k: int) -> Tensor:
         >>> in_top_k([2, 0], [[0.1, 0.2, 0.7], [0.1, 0.2, 0.7]], k=2)
         tensor([ True, False])
     """
-    index, scores = as_tensor(targets).long(), as_tensor(predictions)
+    index, scores = as_tensor(targets).long(), _ordered(as_tensor(predictions))
     least = torch.topk(scores, k).values[..., -1]
     return torch.take_along_dim(scores, index[..., None], -1)[..., 0] >= least
 
@@ -269,7 +294,7 @@ def searchsorted(sorted_sequence: TensorLike, values: TensorLike, side: str = "l
             received=f"shape {tuple(sequence.shape)}",
             fix="use ops.vectorized_map for several sequences",
         )
-    return torch.searchsorted(sequence, wanted, side=side, out_int32=True)
+    return torch.searchsorted(_ordered(sequence), _ordered(wanted), side=side, out_int32=True)
 
 
 @op
@@ -360,7 +385,7 @@ def triu(x: TensorLike, k: int = 0) -> Tensor:
     return torch.triu(as_tensor(x), k)
 
 
-@op
+@op(casts=True)
 def unravel_index(indices: TensorLike, shape: Shape) -> tuple[Tensor, ...]:
     """Indices into the flattened tensor as one index for each axis.
 
@@ -372,11 +397,13 @@ def unravel_index(indices: TensorLike, shape: Shape) -> tuple[Tensor, ...]:
         >>> unravel_index([1, 5], (2, 3))
         (tensor([0, 1], dtype=torch.int32), tensor([1, 2], dtype=torch.int32))
     """
-    flat, sizes = as_tensor(indices), shape_of(shape)
+    indices, sizes = as_tensor(indices), shape_of(shape)
+    dtype = torch.int32 if indices.dtype is torch.bool else indices.dtype
+    flat = indices.long()
     flat = torch.where(flat < 0, flat + math.prod(sizes), flat)
     parts: list[Tensor] = []
     for size in reversed(sizes):
-        parts.append(torch.remainder(flat, size))
+        parts.append(torch.remainder(flat, size).to(dtype))
         flat = torch.div(flat, size, rounding_mode="floor")
     return tuple(reversed(parts))
 

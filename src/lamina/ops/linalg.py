@@ -21,6 +21,11 @@ from lamina.ops.operands import Axes, TensorLike, as_float, as_floats, as_tensor
 def _matrix(x: TensorLike, where: str, square: bool = False, known: bool = False) -> Tensor:
     """The argument as floats, checked to be matrices."""
     x = as_float(x)
+    if square and unknown_stand_in() in x.shape[-2:]:
+        # The one size that may be known is then that of both axes.
+        rows, columns = x.shape[-2:]
+        size = columns if rows == unknown_stand_in() else rows
+        x = x.new_empty((*x.shape[:-2], size, size))
     if x.ndim < 2 or (square and x.shape[-1] != x.shape[-2]):
         raise ShapeError(
             "Square matrices are needed." if square else "Matrices are needed.",
@@ -33,7 +38,7 @@ def _matrix(x: TensorLike, where: str, square: bool = False, known: bool = False
     return x
 
 
-@op
+@op(wide=True)
 def cholesky(x: TensorLike, upper: bool = False) -> Tensor:
     """The triangular factor of positive definite matrices.
 
@@ -58,7 +63,7 @@ def cholesky(x: TensorLike, upper: bool = False) -> Tensor:
         ) from error
 
 
-@op
+@op(wide=True)
 def cholesky_inverse(x: TensorLike, upper: bool = False) -> Tensor:
     """The inverse of matrices, from their Cholesky factors.
 
@@ -73,7 +78,7 @@ def cholesky_inverse(x: TensorLike, upper: bool = False) -> Tensor:
     return torch.cholesky_inverse(_matrix(x, "cholesky_inverse", square=True), upper=upper)
 
 
-@op
+@op(wide=True)
 def det(x: TensorLike) -> Tensor:
     """The determinant of square matrices.
 
@@ -84,13 +89,13 @@ def det(x: TensorLike) -> Tensor:
     return torch.linalg.det(_matrix(x, "det", square=True))
 
 
-@op
+@op(wide=True)
 def logdet(x: TensorLike) -> Tensor:
     """The logarithm of the determinant of square matrices; NaN where that is negative."""
     return torch.logdet(_matrix(x, "logdet", square=True))
 
 
-@op
+@op(wide=True)
 def slogdet(x: TensorLike) -> tuple[Tensor, Tensor]:
     """The sign of the determinant of square matrices, and the logarithm of its magnitude.
 
@@ -102,14 +107,14 @@ def slogdet(x: TensorLike) -> tuple[Tensor, Tensor]:
     return sign, log
 
 
-@op
+@op(wide=True)
 def eig(x: TensorLike) -> tuple[Tensor, Tensor]:
     """The eigenvalues and eigenvectors of square matrices, complex numbers both."""
     values, vectors = torch.linalg.eig(_matrix(x, "eig", square=True))
     return values, vectors
 
 
-@op
+@op(wide=True)
 def eigh(x: TensorLike) -> tuple[Tensor, Tensor]:
     """The eigenvalues, in ascending order, and eigenvectors of symmetric matrices.
 
@@ -121,7 +126,7 @@ def eigh(x: TensorLike) -> tuple[Tensor, Tensor]:
     return values, vectors
 
 
-@op
+@op(wide=True)
 def inv(x: TensorLike) -> Tensor:
     """The inverse of square matrices.
 
@@ -140,7 +145,7 @@ def inv(x: TensorLike) -> Tensor:
         raise ArgumentError("The matrix is singular.", where="ops.inv", received=str(error)) from error
 
 
-@op
+@op(wide=True)
 def pinv(x: TensorLike, rcond: float | None = None) -> Tensor:
     """The pseudo-inverse of matrices.
 
@@ -151,14 +156,14 @@ def pinv(x: TensorLike, rcond: float | None = None) -> Tensor:
     return torch.linalg.pinv(_matrix(x, "pinv"), rtol=rcond)
 
 
-@op
+@op(wide=True)
 def lu_factor(x: TensorLike) -> tuple[Tensor, Tensor]:
     """Both triangular factors of matrices, in one tensor, and the rows exchanged on the way (from 0)."""
     factors, pivots = torch.linalg.lu_factor(_matrix(x, "lu_factor", known=True))
     return factors, pivots - 1
 
 
-@op
+@op(wide=True)
 def qr(x: TensorLike, mode: str = "reduced") -> tuple[Tensor, Tensor]:
     """The orthogonal and the upper triangular factor of matrices.
 
@@ -179,7 +184,7 @@ def qr(x: TensorLike, mode: str = "reduced") -> tuple[Tensor, Tensor]:
     return q, r
 
 
-@op
+@op(wide=True)
 def svd(x: TensorLike, full_matrices: bool = True, compute_uv: bool = True) -> Any:
     """The singular value decomposition of matrices.
 
@@ -199,7 +204,7 @@ def svd(x: TensorLike, full_matrices: bool = True, compute_uv: bool = True) -> A
     return tuple(torch.linalg.svd(x, full_matrices)) if compute_uv else torch.linalg.svdvals(x)
 
 
-@op
+@op(wide=True)
 def solve(a: TensorLike, b: TensorLike) -> Tensor:
     """The solution x of the linear systems a x = b.
 
@@ -221,7 +226,7 @@ def solve(a: TensorLike, b: TensorLike) -> Tensor:
         raise ArgumentError("The matrix is singular.", where="ops.solve", received=str(error)) from error
 
 
-@op
+@op(wide=True)
 def solve_triangular(a: TensorLike, b: TensorLike, lower: bool = False) -> Tensor:
     """The solution x of the linear systems a x = b with triangular matrices.
 
@@ -245,6 +250,8 @@ def _system(a: TensorLike, b: TensorLike, where: str) -> tuple[Tensor, Tensor]:
     a, b = as_floats(a, b)
     a = _matrix(a, where, square=True)
     rows = b.shape[-1] if b.ndim == a.ndim - 1 else b.shape[-2] if b.ndim == a.ndim else None
+    if rows is not None and a.shape[-1] == unknown_stand_in():
+        a = a.new_empty((*a.shape[:-2], rows, rows))
     if rows != a.shape[-1]:
         raise ShapeError(
             "The right side does not fit the matrix.",
@@ -255,7 +262,7 @@ def _system(a: TensorLike, b: TensorLike, where: str) -> tuple[Tensor, Tensor]:
     return a, b
 
 
-@op
+@op(wide=True)
 def lstsq(a: TensorLike, b: TensorLike, rcond: float | None = None) -> Tensor:
     """The x for which a x is closest to b.
 
@@ -301,7 +308,7 @@ def matrix_rank(x: TensorLike, tol: float | None = None) -> Tensor:
     return torch.linalg.matrix_rank(_matrix(x, "matrix_rank"), atol=tol).to(torch.int32)
 
 
-@op
+@op(wide=True)
 def norm(x: TensorLike, ord: int | float | str | None = None, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """The norm of vectors or matrices.
 
@@ -332,7 +339,7 @@ def norm(x: TensorLike, ord: int | float | str | None = None, axis: Axes = None,
     return torch.linalg.norm(x, ord, axes, keepdims)
 
 
-@op
+@op(casts=True)
 def jvp(fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
     """The value of a function and its derivative in a direction.
 

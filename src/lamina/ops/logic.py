@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lamina.graph.op import broadcast_shapes, op
 from lamina.graph.tensor import KerasTensor
-from lamina.ops.operands import TensorLike, as_common, as_operands, as_tensor, as_tensors
+from lamina.ops.operands import TensorLike, as_common, as_operands, as_tensor, as_tensors, without_booleans
 
 
 @op(shape=broadcast_shapes)
@@ -300,6 +300,7 @@ def bitwise_left_shift(x: TensorLike, y: TensorLike) -> Tensor:
     """
     if not (isinstance(x, Tensor) and isinstance(y, Tensor)):
         x, y = as_operands(x, y)
+    x, y = without_booleans(x, y)
     return x << y
 
 
@@ -319,6 +320,7 @@ def bitwise_right_shift(x: TensorLike, y: TensorLike) -> Tensor:
     """
     if not (isinstance(x, Tensor) and isinstance(y, Tensor)):
         x, y = as_operands(x, y)
+    x, y = without_booleans(x, y)
     return x >> y
 
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from lamina.core import config
 from lamina.core.errors import ArgumentError, ArgumentTypeError, ShapeError, warn_once
+from lamina.core.scopes import unknown_stand_in
 from lamina.graph.op import op
 from lamina.ops.operands import Axes, TensorLike, all_common, as_float, as_tensor, axes_of, axes_tuple, axis_of
 
@@ -216,8 +217,11 @@ def _prepare(x: Any, axis: Any, *weights: Any) -> tuple[Tensor, tuple[int, ...],
     axes = tuple(sorted(axes_tuple(axis, wide.ndim)))
     sizes = [wide.shape[i] if i in axes else 1 for i in range(wide.ndim)]
     shaped: list[Tensor | None] = []
+    unknown = unknown_stand_in()
     for weight in weights:
         tensor = None if weight is None else as_tensor(weight).to(wide.dtype)
+        if tensor is not None and unknown in (*sizes, *tensor.shape):
+            tensor = None  # it is taken to fit, and says nothing about the result
         if tensor is not None and tensor.ndim != wide.ndim and tensor.numel() == math.prod(sizes):
             tensor = tensor.reshape(sizes)
         shaped.append(tensor)

@@ -112,6 +112,13 @@ def kind_of(x: Any) -> Any:
     return x.dtype if hasattr(x, "dtype") else convert_to_tensor(x).dtype
 
 
+def without_booleans(x1: Any, x2: Any) -> tuple[Any, Any]:
+    """The operands; int32 instead of booleans when both are such."""
+    if getattr(x1, "dtype", None) is torch.bool and getattr(x2, "dtype", None) is torch.bool:
+        return x1.to(torch.int32), x2.to(torch.int32)
+    return x1, x2
+
+
 def as_common(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
     """Both arguments as tensors of the dtype that Keras's lattice gives them."""
     if isinstance(x1, Tensor) and isinstance(x2, Tensor):
@@ -129,6 +136,19 @@ def as_floats(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
         return x1, x2
     x1, x2 = all_common((x1, x2), float)
     return x1, x2
+
+
+def own_floats(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
+    """Both arguments as tensors of one float dtype, to which a number brings its own: int32 or floatx."""
+    if isinstance(x1, Tensor) and isinstance(x2, Tensor):
+        return as_floats(x1, x2)
+    return as_floats(as_tensor(x1), as_tensor(x2))
+
+
+def as_wide_float(x: Any) -> Tensor:
+    """The argument as a tensor of floats; 64-bit integers keep their width."""
+    x = as_tensor(x)
+    return x.double() if x.dtype is torch.int64 else as_float(x)
 
 
 def all_common(xs: Sequence[Any], *also: Any) -> list[Tensor]:
@@ -200,7 +220,12 @@ def indices_of(indices_or_sections: Any) -> int | list[int]:
 
 def small_int_sum_dtype(dtype: torch.dtype) -> torch.dtype:
     """The dtype in which Keras adds up: int32 for booleans and short integers, otherwise the dtype itself."""
-    return torch.int32 if dtype in (torch.bool, torch.uint8, torch.int8, torch.int16) else dtype
+    return _SUMS.get(dtype, dtype)
+
+
+_SHORT = (torch.bool, torch.uint8, torch.uint16, torch.int8, torch.int16)
+# Torch hardly computes with uint32 and uint64.
+_SUMS = dict.fromkeys(_SHORT, torch.int32) | {torch.uint32: torch.int64, torch.uint64: torch.int64}
 
 
 def broadcast_in(where: str, *shapes: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -259,7 +259,7 @@ def kron(x1: TensorLike, x2: TensorLike) -> Tensor:
         >>> kron([1, 10], [1, 2])
         tensor([ 1,  2, 10, 20], dtype=torch.int32)
     """
-    x1, x2 = as_common(x1, x2)
+    x1, x2 = as_common(as_tensor(x1), as_tensor(x2))
     return torch.kron(x1, x2)
 
 
@@ -340,7 +340,7 @@ def cross(
     return torch.movedim(torch.linalg.cross(x1, x2), -1, axisc)
 
 
-@op
+@op(casts=True)
 def trace(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
     """The sum over a diagonal of the matrices that two axes span.
 
@@ -356,4 +356,5 @@ def trace(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Ten
     """
     x = as_tensor(x)
     axis_of(axis1, x.ndim)
-    return torch.sum(torch.diagonal(x, offset, axis1, axis2), -1, dtype=small_int_sum_dtype(x.dtype))
+    target = small_int_sum_dtype(x.dtype)
+    return torch.sum(torch.diagonal(x.to(target), offset, axis1, axis2), -1, dtype=target)

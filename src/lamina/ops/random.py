@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lamina.core.dtypes import is_float, is_int, torch_dtype
-from lamina.core.errors import ArgumentError
+from lamina.core.errors import ArgumentError, UnsupportedError
 from lamina.core.scopes import unknown_stand_in
 from lamina.core.seeds import SeedGenerator, as_seed, random_generator
 from lamina.core.tensors import convert_to_tensor, default_device
@@ -27,6 +27,12 @@ def _generator(seed: Seed, device: Any) -> torch.Generator | None:
     """The generator to draw from; none while shapes are inferred, so that seeds are not used up."""
     if seed is None or unknown_stand_in() is not None:
         return None
+    if torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None:
+        raise UnsupportedError(
+            "Seeded draws of this kind cannot be traced: the seed of a torch.Generator would be the same in every run.",
+            where="random",
+            fix="draw without a seed, or do not capture this step",
+        )
     return random_generator(seed, torch.device(device))
 
 
@@ -160,7 +166,7 @@ def truncated_normal(
     return (values * stddev + mean).to(target)
 
 
-@op
+@op(casts=True)
 def categorical(logits: TensorLike, num_samples: int, dtype: DType = "int32", seed: Seed = None) -> Tensor:
     """Classes drawn by their logits.
 
@@ -199,7 +205,7 @@ def dropout(inputs: TensorLike, rate: float, noise_shape: Shape | None = None, s
     """The values with a share of them, chosen at random, set to 0, and the others scaled up to keep the sum.
 
     Args:
-        inputs: the values.
+        inputs: the values; integers become floatx, unless the rate is 0.
         rate: the share, from 0 to 1.
         noise_shape: the shape of the choice, which broadcasts with `inputs`; None keeps a size.
         seed: an integer for the same choice at each call, a SeedGenerator for a new one, or None.
@@ -216,6 +222,7 @@ def dropout(inputs: TensorLike, rate: float, noise_shape: Shape | None = None, s
         raise ArgumentError("The rate lies outside 0 to 1.", where="random.dropout, rate", received=rate)
     if rate == 0:
         return x
+    x = as_float(x)
     sizes = list(x.shape)
     if noise_shape is not None:
         chosen = shape_of(noise_shape)
@@ -295,6 +302,24 @@ def shuffle(x: TensorLike, axis: int = 0, seed: Seed = None) -> Tensor:
     return torch.index_select(x, axis, order)
 
 
+_PER_GAMMA = 17
+
+
+def _log_gammas(alpha: Tensor, seed: Seed) -> Tensor:
+    """Logarithms of values from gamma distributions: small parameters make values that floats cannot tell from 0.
+
+    Of eight candidates for each the first good one is taken (Marsaglia and Tsang, 2000). One in 25 is bad at most.
+    """
+    drawn = _fractions((_PER_GAMMA, *alpha.shape), torch.float32, seed, alpha.device) + 2.0**-25
+    normals, logs = torch.erfinv(drawn[:8] * 2 - 1) * math.sqrt(2), drawn[8:].log()
+    base = torch.where(alpha < 1, alpha + 1, alpha) - 1 / 3
+    cubes = (1 + normals / (9 * base).sqrt()) ** 3
+    heights = cubes.clip(min=1e-30).log()
+    good = (cubes > 0) & (logs[:8] < normals.square() / 2 + base * (1 - cubes + heights))
+    chosen = heights.gather(0, good.int().argmax(0, keepdim=True))[0]
+    return base.log() + chosen + torch.where(alpha < 1, logs[8] / alpha, 0.0)
+
+
 def gamma(shape: Shape, alpha: Any, dtype: DType = None, seed: Seed = None) -> Tensor:
     """Values from a gamma distribution of rate 1.
 
@@ -310,6 +335,8 @@ def gamma(shape: Shape, alpha: Any, dtype: DType = None, seed: Seed = None) -> T
     """
     target, device = _float_dtype(dtype, "gamma"), default_device()
     wide = convert_to_tensor(alpha, torch.float32, device).expand(shape_of(shape)).contiguous()
+    if _is_hashed(seed, _PER_GAMMA * wide.numel(), device):
+        return _log_gammas(wide, seed).exp().to(target)
     return torch.ops.aten._standard_gamma(wide, _generator(seed, device)).to(target)
 
 
@@ -330,6 +357,9 @@ def beta(shape: Shape, alpha: Any, beta: Any, dtype: DType = None, seed: Seed = 
     target, device = _float_dtype(dtype, "beta"), default_device()
     sizes = shape_of(shape)
     both = [convert_to_tensor(parameter, torch.float32, device).expand(sizes) for parameter in (alpha, beta)]
+    if _is_hashed(seed, 2 * _PER_GAMMA * math.prod(sizes), device):
+        first, second = _log_gammas(torch.stack(both), seed)
+        return torch.sigmoid(first - second).to(target)
     drawn = torch.ops.aten._sample_dirichlet(torch.stack(both, -1), _generator(seed, device))
     return drawn[..., 0].to(target)
 

@@ -28,7 +28,7 @@ from lamina.ops.operands import (
 )
 
 
-@op
+@op(casts=True)
 def sum(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """The sum along the axes; booleans and short integers are summed as int32.
 
@@ -46,7 +46,8 @@ def sum(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
         return x.to(small_int_sum_dtype(x.dtype))
     if x.is_floating_point():
         return torch.sum(x, axes_of(axis), keepdims)
-    return torch.sum(x, axes_of(axis), keepdims, dtype=small_int_sum_dtype(x.dtype))
+    target = small_int_sum_dtype(x.dtype)
+    return torch.sum(x.to(target), axes_of(axis), keepdims, dtype=target)
 
 
 @op
@@ -66,7 +67,7 @@ def mean(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
     return x if axis == () or axis == [] else torch.mean(x, axes_of(axis), keepdims)
 
 
-@op
+@op(casts=True)
 def prod(x: TensorLike, axis: Axes = None, keepdims: bool = False, dtype: DType = None) -> Tensor:
     """The product along the axes.
 
@@ -82,9 +83,9 @@ def prod(x: TensorLike, axis: Axes = None, keepdims: bool = False, dtype: DType 
     """
     x = as_tensor(x)
     target = small_int_sum_dtype(x.dtype) if dtype is None else torch_dtype(dtype)
+    x = x.to(target)
     if axis is None and not keepdims:
         return torch.prod(x, dtype=target)
-    x = x.to(target)
     for a in sorted(axes_tuple(axis, x.ndim), reverse=True):
         x = torch.prod(x, dim=a, keepdim=keepdims, dtype=target)
     return x
@@ -383,7 +384,11 @@ def _running(x: TensorLike, axis: Axes, dtype: DType) -> tuple[Tensor, int, torc
     return (x.reshape(-1), 0, target) if axis is None else (x, axis_of(axis, x.ndim), target)
 
 
-@op
+def _without_nan(x: Tensor, number: float) -> Tensor:
+    return torch.nan_to_num(x, number, torch.inf, -torch.inf) if x.is_floating_point() or x.is_complex() else x
+
+
+@op(casts=True)
 def nansum(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """The sum along the axes, NaN counting as 0.
 
@@ -392,10 +397,10 @@ def nansum(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
         tensor(3.)
     """
     x = as_tensor(x)
-    return sum(torch.nan_to_num(x, 0.0, torch.inf, -torch.inf), axis, keepdims)
+    return sum(_without_nan(x, 0.0), axis, keepdims)
 
 
-@op
+@op(casts=True)
 def nanprod(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
     """The product along the axes, NaN counting as 1.
 
@@ -404,7 +409,7 @@ def nanprod(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tensor:
         tensor(6.)
     """
     x = as_tensor(x)
-    return prod(torch.nan_to_num(x, 1.0, torch.inf, -torch.inf), axis, keepdims)
+    return prod(_without_nan(x, 1.0), axis, keepdims)
 
 
 @op
@@ -415,7 +420,8 @@ def nancumsum(x: TensorLike, axis: Axis = None, dtype: DType = None) -> Tensor:
         >>> nancumsum([1.0, float("nan"), 2.0])
         tensor([1., 1., 3.])
     """
-    return cumsum(torch.nan_to_num(as_tensor(x), 0.0, torch.inf, -torch.inf), axis, dtype)
+    x = _without_nan(as_tensor(x), 0.0)
+    return x if axis == () or axis == [] else cumsum(x, axis, dtype)
 
 
 @op
@@ -426,7 +432,8 @@ def nancumprod(x: TensorLike, axis: Axis = None, dtype: DType = None) -> Tensor:
         >>> nancumprod([2.0, float("nan"), 3.0])
         tensor([2., 2., 6.])
     """
-    return cumprod(torch.nan_to_num(as_tensor(x), 1.0, torch.inf, -torch.inf), axis, dtype)
+    x = _without_nan(as_tensor(x), 1.0)
+    return x if axis == () or axis == [] else cumprod(x, axis, dtype)
 
 
 @op

@@ -25,6 +25,7 @@ from lamina.core import config
 from lamina.core.errors import ArgumentError, ShapeError, nearest
 from lamina.core.scopes import unknown_stand_in
 from lamina.graph.op import op
+from lamina.graph.tensor import KerasTensor
 from lamina.ops.operands import TensorLike, as_floats, as_tensor, axis_of, shape_of
 
 _TORCH_MODES = {"nearest": "nearest-exact", "bilinear": "bilinear", "bicubic": "bicubic"}
@@ -163,7 +164,19 @@ def _padded_like(x: Tensor, height: int, width: int, value: float) -> Tensor:
     return F.pad(x, (beside, beside, above, above), value=value)
 
 
-@op
+def _scale_spec(
+    images: Any, output_shape: Any, scale: Any, translation: Any, spatial_dims: Any, method: str, antialias: bool = True
+) -> KerasTensor:
+    """The symbolic result of `scale_and_translate`."""
+    images, scale, translation = (
+        x if isinstance(x, KerasTensor) else as_tensor(x) for x in (images, scale, translation)
+    )
+    _scaled_axes(images, output_shape, scale, translation, spatial_dims, method)
+    sizes = zip(images.shape, output_shape, strict=True)
+    return KerasTensor(tuple(own if size is None else size for own, size in sizes), images.dtype)
+
+
+@op(symbolic=_scale_spec)
 def scale_and_translate(
     images: TensorLike,
     output_shape: Sequence[int | None],
@@ -180,7 +193,7 @@ def scale_and_translate(
 
     Args:
         images: an array of any rank.
-        output_shape: the shape of the result; sizes of axes that stay are not read.
+        output_shape: the shape of the result; sizes of axes that stay may be None.
         scale: the factor of each of the `spatial_dims`, shape (k,).
         translation: the shift of each, in pixels of the result, shape (k,).
         spatial_dims: the k axes to work on.
@@ -199,18 +212,10 @@ def scale_and_translate(
 
     Source: https://keras.io/api/ops/image/
     """
-    one_of(method, tuple(_KERNELS), "scale_and_translate, method")
     images = as_tensor(images)
     scale, translation = as_floats(scale, translation)
     scale, translation = scale.to(images.device), translation.to(images.device)
-    axes = [axis_of(axis, images.ndim) for axis in spatial_dims]
-    if len(output_shape) != images.ndim or not tuple(scale.shape) == tuple(translation.shape) == (len(axes),):
-        raise ShapeError(
-            "The arguments do not fit each other.",
-            where="scale_and_translate",
-            expected=f"an output_shape of {images.ndim} sizes; scale and translation of shape ({len(axes)},)",
-            received=f"{tuple(output_shape)}; {tuple(scale.shape)} and {tuple(translation.shape)}",
-        )
+    axes = _scaled_axes(images, output_shape, scale, translation, spatial_dims, method)
     x = images if images.is_floating_point() else images.float()
     for axis, factor, shift in zip(axes, scale, translation, strict=True):
         size: Any = output_shape[axis]
@@ -219,6 +224,23 @@ def scale_and_translate(
         return x.to(images.dtype)
     # Cubic and Lanczos kernels overshoot at edges.
     return x.round().clamp(images.min(), images.max()).to(images.dtype)
+
+
+def _scaled_axes(
+    images: Any, output_shape: Any, scale: Any, translation: Any, spatial_dims: Sequence[int], method: str
+) -> list[int]:
+    """The axes to work on, after a check of all arguments of `scale_and_translate`."""
+    one_of(method, tuple(_KERNELS), "scale_and_translate, method")
+    axes = [axis_of(axis, len(images.shape)) for axis in spatial_dims]
+    fitting = {(len(axes),), (None,)}
+    if len(output_shape) != len(images.shape) or not {tuple(scale.shape), tuple(translation.shape)} <= fitting:
+        raise ShapeError(
+            "The arguments do not fit each other.",
+            where="scale_and_translate",
+            expected=f"an output_shape of {len(images.shape)} sizes; scale and translation of shape ({len(axes)},)",
+            received=f"{tuple(output_shape)}; {tuple(scale.shape)} and {tuple(translation.shape)}",
+        )
+    return axes
 
 
 def _weighed(x: Tensor, axis: int, weights: Tensor) -> Tensor:

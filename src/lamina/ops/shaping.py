@@ -16,6 +16,7 @@ from torch import Tensor
 from lamina.core.dtypes import result_type, torch_dtype
 from lamina.core.errors import ArgumentError, ShapeError
 from lamina.core.scopes import unknown_stand_in
+from lamina.graph.infer import infer
 from lamina.graph.op import op
 from lamina.graph.tensor import KerasTensor
 from lamina.ops.operands import (
@@ -182,6 +183,18 @@ def _stack_spec(x: Any, axis: int = 0) -> KerasTensor:
     return KerasTensor(shape, result_type(*(x.dtype for x in specs)))
 
 
+def _joined_spec(xs: Any, ndim: int) -> KerasTensor:
+    """The symbolic result of `vstack` (2), `hstack` (1) or `dstack` (3), by the axes tensors have at least."""
+    if isinstance(xs, KerasTensor):
+        join = (torch.hstack, torch.vstack, torch.dstack)[ndim - 1]
+        return infer(lambda rows: join(list(rows)), (xs,), {}, f"op {join.__name__}")
+    specs = []
+    for x in _specs(xs):
+        sizes = (1, *x.shape) if ndim > 1 and len(x.shape) == 1 else tuple(x.shape)
+        specs.append(KerasTensor((*sizes, *(1,) * (ndim - len(sizes))), x.dtype))
+    return _concatenate_spec(specs, {2: 0, 3: 2}.get(ndim, min(len(specs[0].shape) - 1, 1)))
+
+
 @op(symbolic=_concatenate_spec)
 def concatenate(xs: Sequence[TensorLike] | TensorLike, axis: Axis = 0) -> Tensor:
     """Tensors joined along an axis that they have.
@@ -249,7 +262,7 @@ def stack(x: Sequence[TensorLike] | TensorLike, axis: int = 0) -> Tensor:
     return torch.stack(_tensors(x), axis)
 
 
-@op
+@op(symbolic=lambda xs: _joined_spec(xs, 2))
 def vstack(xs: Sequence[TensorLike] | TensorLike) -> Tensor:
     """Tensors joined along their first axis; vectors count as rows.
 
@@ -260,7 +273,7 @@ def vstack(xs: Sequence[TensorLike] | TensorLike) -> Tensor:
     return torch.vstack(_tensors(xs))
 
 
-@op
+@op(symbolic=lambda xs: _joined_spec(xs, 1))
 def hstack(xs: Sequence[TensorLike] | TensorLike) -> Tensor:
     """Tensors joined along their second axis; vectors along their only one.
 
@@ -271,7 +284,7 @@ def hstack(xs: Sequence[TensorLike] | TensorLike) -> Tensor:
     return torch.hstack(_tensors(xs))
 
 
-@op
+@op(symbolic=lambda xs: _joined_spec(xs, 3))
 def dstack(xs: Sequence[TensorLike] | TensorLike) -> Tensor:
     """Tensors joined along their third axis, which is made where missing.
 
@@ -481,7 +494,7 @@ def _mirror(size: int, before: int, after: int, with_edge: bool, device: torch.d
     return torch.where(places < size, places, period - places)
 
 
-@op
+@op(casts=True)
 def meshgrid(*x: TensorLike, indexing: str = "xy") -> list[Tensor]:
     """The coordinates of a grid whose axes hold the given values.
 
@@ -494,10 +507,20 @@ def meshgrid(*x: TensorLike, indexing: str = "xy") -> list[Tensor]:
         tensor([[1, 2],
                 [1, 2]], dtype=torch.int32)
     """
-    return list(torch.meshgrid([as_tensor(values).reshape(-1) for values in x], indexing=indexing))
+    if indexing not in ("xy", "ij"):
+        raise ArgumentError("Unknown indexing.", where="ops.meshgrid", expected='"xy" or "ij"', received=repr(indexing))
+    vectors = [as_tensor(values).reshape(-1) for values in x]
+    axes = list(range(len(vectors)))
+    if indexing == "xy":
+        axes[:2] = axes[:2][::-1]
+    sizes = [len(vectors[axis]) for axis in axes]
+    return [
+        vector.reshape([-1 if a == axis else 1 for a in range(len(axes))]).expand(sizes)
+        for vector, axis in zip(vectors, axes, strict=True)
+    ]
 
 
-@op
+@op(casts=True)
 def view(x: TensorLike, dtype: DType = None) -> Tensor:
     """The same memory read as another dtype.
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lamina.core.dtypes import result_type, torch_dtype
 from lamina.core.errors import ArgumentError, ArgumentTypeError, ShapeError
 from lamina.core.scopes import unknown_stand_in
 from lamina.graph.op import op
@@ -19,12 +20,13 @@ from lamina.graph.tensor import KerasTensor
 from lamina.ops.operands import (
     Axes,
     TensorLike,
-    as_common,
     as_float,
     as_floats,
     as_tensor,
+    as_wide_float,
     axes_tuple,
     axis_of,
+    kind_of,
 )
 
 
@@ -49,7 +51,7 @@ def average(x: TensorLike, axis: Axes = None, weights: TensorLike | None = None)
         return x if axis == () else torch.mean(x, axes_tuple(axis, x.ndim))
     x, factors = as_floats(x, weights)
     if factors.shape != x.shape and unknown_stand_in() in (*x.shape, *factors.shape):
-        factors = torch.empty_like(x)
+        factors = _agreeing(factors, x, axis)
     if factors.shape != x.shape:
         if not isinstance(axis, int) or factors.shape != (x.shape[axis],):
             raise ShapeError(
@@ -61,6 +63,14 @@ def average(x: TensorLike, axis: Axes = None, weights: TensorLike | None = None)
         factors = factors.reshape(-1, *(1,) * (x.ndim - 1 - axis_of(axis, x.ndim))).expand(x.shape)
     axes = axes_tuple(axis, x.ndim)
     return torch.sum(x * factors, axes) / torch.sum(factors, axes)
+
+
+def _agreeing(factors: Tensor, x: Tensor, axis: Axes) -> Tensor:
+    """The weights in the shape of the tensor, or of its axis, where sizes are not known but may be the same."""
+    target = (x.shape[axis],) if isinstance(axis, int) and factors.ndim == 1 else tuple(x.shape)
+    sizes = zip(factors.shape, target, strict=False)
+    fit = factors.ndim == len(target) and all(a == b or unknown_stand_in() in (a, b) for a, b in sizes)
+    return x.new_empty(target) if fit else factors
 
 
 @op
@@ -85,7 +95,7 @@ def nanmedian(x: TensorLike, axis: Axes = None, keepdims: bool = False) -> Tenso
     return as_tensor(x) if axis == () or axis == [] else nanquantile(x, 0.5, axis, keepdims=keepdims)
 
 
-@op
+@op(casts=True)
 def quantile(x: TensorLike, q: TensorLike, axis: Axes = None, method: str = "linear", keepdims: bool = False) -> Tensor:
     """The value below which a share `q` of the values along the axes lies.
 
@@ -257,17 +267,12 @@ def trapezoid(y: TensorLike, x: TensorLike | None = None, dx: float = 1.0, axis:
     """
     if x is None:
         return torch.trapezoid(as_float(y), dx=dx, dim=axis)
-    y, x = as_floats(y, x)
+    y = as_tensor(y)
+    y, x = as_floats(as_float(y) if y.dtype is torch.bool else y, x)
     return torch.trapezoid(y, x, dim=axis)
 
 
-def _as_wide_float(x: TensorLike) -> Tensor:
-    """The argument as a tensor of floats; 64-bit integers keep their width."""
-    x = as_tensor(x)
-    return x.double() if x.dtype is torch.int64 else as_float(x)
-
-
-@op
+@op(casts=True)
 def corrcoef(x: TensorLike) -> Tensor:
     """The correlation coefficients between the rows of a matrix.
 
@@ -276,7 +281,7 @@ def corrcoef(x: TensorLike) -> Tensor:
         tensor([[ 1., -1.],
                 [-1.,  1.]])
     """
-    x = _as_wide_float(x)
+    x = as_wide_float(x)
     if x.ndim < 2:
         return torch.corrcoef(x)
     centered = x - torch.mean(x, -1, keepdim=True)
@@ -285,7 +290,7 @@ def corrcoef(x: TensorLike) -> Tensor:
     return torch.clamp(covariance / spread[:, None] / spread, -1, 1)
 
 
-@op
+@op(casts=True)
 def correlate(x1: TensorLike, x2: TensorLike, mode: str = "valid") -> Tensor:
     """The cross-correlation of two vectors.
 
@@ -306,8 +311,9 @@ def correlate(x1: TensorLike, x2: TensorLike, mode: str = "valid") -> Tensor:
         raise ArgumentError(
             "Unknown mode.", where="ops.correlate", expected='"valid", "same" or "full"', received=repr(mode)
         )
-    x1, x2 = as_common(x1, x2)
-    x1, x2 = _as_wide_float(x1), _as_wide_float(x2)
+    common = result_type(kind_of(x1), kind_of(x2))
+    dtype = torch.float64 if common == "int64" else torch_dtype(None if common == "bool" or "int" in common else common)
+    x1, x2 = as_tensor(x1).to(dtype), as_tensor(x2).to(dtype)
     if x1.ndim != 1 or x2.ndim != 1:
         raise ShapeError(
             "Only vectors can be correlated.",

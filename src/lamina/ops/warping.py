@@ -21,10 +21,9 @@ from torch import Tensor
 
 from lamina.core.errors import ShapeError
 from lamina.core.scopes import unknown_stand_in
-from lamina.core.seeds import random_generator
 from lamina.graph.op import op
 from lamina.ops.operands import TensorLike, as_float, as_tensor
-from lamina.ops.random import Seed
+from lamina.ops.random import Seed, normal
 from lamina.ops.resampling import image_axes, one_of
 
 _ORDERS = {"nearest": 0, "bilinear": 1}
@@ -185,7 +184,7 @@ def affine_transform(
     one_of(interpolation, tuple(_ORDERS), "affine_transform, interpolation")
     one_of(fill_mode, tuple(_FOLDS), "affine_transform, fill_mode")
     transform = as_float(transform).to(x.device)
-    if transform.ndim not in (1, 2) or transform.shape[-1] != 8:
+    if transform.ndim not in (1, 2) or transform.shape[-1] not in (8, unknown_stand_in()):
         raise ShapeError(
             "Unusable transform.",
             where="affine_transform",
@@ -239,13 +238,13 @@ def perspective_transform(
             expected="start_points and end_points both of shape (4, 2) or (batch, 4, 2)",
             received=f"{tuple(start.shape)} and {tuple(end.shape)}",
         )
-    transform = _homography(start.reshape(-1, 4, 2), end.reshape(-1, 4, 2))
+    transform = homography(start.reshape(-1, 4, 2), end.reshape(-1, 4, 2))
     result = _projected(x, transform, interpolation, "constant", fill_value, "perspective_transform")
     return back(result)
 
 
-def _homography(start: Tensor, end: Tensor) -> Tensor:
-    """The eight numbers, shape (batch, 8), of the projection that finds the start points at the end points."""
+def homography(start: Tensor, end: Tensor) -> Tensor:
+    """The eight numbers, shape (batch, 8), of the projection that sends the end points to the start points."""
     (u, v), (x, y) = start.unbind(-1), end.unbind(-1)
     one, zero = torch.ones_like(x), torch.zeros_like(x)
     of_u = torch.stack([x, y, one, zero, zero, zero, -u * x, -u * y], dim=-1)
@@ -321,14 +320,9 @@ def elastic_transform(
         return back(torch.empty_like(x))
     batch, height, width, _ = x.shape
     dtype = torch.float64 if x.dtype is torch.float64 else torch.float32
-    generator = random_generator(seed, x.device)
     rows, columns = _smoothing(height, sigma, dtype, x.device), _smoothing(width, sigma, dtype, x.device)
-
-    def shifts() -> Tensor:
-        noise = torch.randn(batch, height, width, generator=generator, dtype=dtype, device=x.device)
-        return alpha * (rows @ (noise * sigma) @ columns)
-
-    by_x, by_y = shifts(), shifts()
+    noise = normal((2, batch, height, width), dtype=dtype, seed=seed).to(x.device)
+    by_x, by_y = alpha * (rows @ (noise * sigma) @ columns)
     places = torch.arange(height, device=x.device)[:, None] + by_y, torch.arange(width, device=x.device) + by_x
     result = _looked_up(x, places, _ORDERS[interpolation], fill_mode, fill_value, _numbers(x))
     return back(result)

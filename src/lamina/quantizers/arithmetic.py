@@ -95,7 +95,9 @@ def abs_max_quantize_grouped_with_zero_point(
     if not to_numpy:
         low, high = _widened(low, high)
     smallest, largest = value_range
-    scale = (high - low + epsilon) / (largest - smallest)
+    # NumPy keeps the difference of two bfloat16 in that dtype, but adds a float to it in float32.
+    width = (high - low).to(dtype_of_scale).to(high.dtype)
+    scale = (width + epsilon) / (largest - smallest)
     zero = (torch.round(-low / scale) + smallest).clamp(smallest, largest)
     integers = torch.round(groups / scale.unsqueeze(1)) + zero.unsqueeze(1)
     integers = integers.clamp(smallest, largest).to(torch_dtype(dtype)).reshape(-1, columns)[:rows]
@@ -103,7 +105,7 @@ def abs_max_quantize_grouped_with_zero_point(
 
 
 def _on_host(values: Tensor) -> Tensor:
-    """Values on the CPU, where NumPy, and so Keras, has no bfloat16."""
+    """Values on the CPU, bfloat16 as float32: so NumPy, and with it Keras, computes as soon as a float is involved."""
     return values.cpu().float() if values.dtype is torch.bfloat16 else values.cpu()
 
 

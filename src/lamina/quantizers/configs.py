@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from lamina.core.capture import Captured, revive
+from lamina.core.capture import Captured, constructor, revive
 from lamina.core.errors import ArgumentError
 from lamina.core.policies import MODES
 from lamina.core.registry import builtin
@@ -172,7 +172,7 @@ class Float8QuantizationConfig(QuantizationConfig):
 class CalibratedConfig(QuantizationConfig):
     """Base of configs of the modes that look at data: these settings they share.
 
-    The data is needed once and is not part of the config.
+    Data and structure are needed once and are not part of the config.
     """
 
     weight_bits: int
@@ -187,6 +187,7 @@ class CalibratedConfig(QuantizationConfig):
         super().__init__()
         self.dataset, self.tokenizer = dataset, tokenizer
         self.__dict__.update(settings)
+        del self._arguments
         self._check("weight_bits", self.weight_bits in self.bits, f"{' or '.join(map(str, self.bits))}")
         for name in ("num_samples", "sequence_length", "num_grid_points"):
             self._check(name, settings.get(name, 1) > 0, "a positive integer")
@@ -210,12 +211,9 @@ class CalibratedConfig(QuantizationConfig):
         return self.dtype_policy_string()
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor arguments without the data."""
-        data, self.dataset, self.tokenizer = (self.dataset, self.tokenizer), None, None
-        try:
-            return super().get_config()
-        finally:
-            self.dataset, self.tokenizer = data
+        """The constructor arguments without data and structure, whose layers have this config themselves."""
+        once = dict.fromkeys(("dataset", "tokenizer", "quantization_layer_structure"))
+        return once | {name: getattr(self, name) for name in constructor(type(self)).parameters if name not in once}
 
 
 @builtin("keras.quantizers")

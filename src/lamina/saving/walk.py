@@ -19,6 +19,7 @@ from lamina.core.naming import to_snake_case
 from lamina.core.registry import builtin_name
 from lamina.layers.base import Layer
 from lamina.layers.tracking import Holder
+from lamina.quantizers.configs import QuantizationConfig
 
 _GRAPH_MODELS = frozenset({"Sequential", "Functional"})
 # What a graph model keeps for itself; its layers are named already.
@@ -28,7 +29,9 @@ _CONTAINERS = (list, tuple, dict, nn.ModuleList, nn.ModuleDict)
 
 def is_part(value: Any) -> bool:
     """Whether a value can have state of its own: a layer, an optimizer, a metric, a loss, a torch module."""
-    return isinstance(value, (nn.Module, Captured)) and not isinstance(value, (Holder, *_CONTAINERS))
+    return isinstance(value, (nn.Module, Captured)) and not isinstance(
+        value, (Holder, QuantizationConfig, *_CONTAINERS)
+    )
 
 
 def parts_of(part: Any) -> Iterator[tuple[str, Any]]:
