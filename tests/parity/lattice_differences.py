@@ -55,7 +55,7 @@ DIFFERENCES: list[Known] = [
         "repeat",
         "symbolic shape",
         "repeat(2x3, [[]1, 2, 0], axis=1) sizes: *None)",
-        "Keras's symbolic result does not know the size that a list of repeats sums up to; here, as on JAX, it does",
+        "Keras's symbolic result does not know the size that a list of repeats sums up to; here it does",
     ),
     Known(
         "sum",
