@@ -74,8 +74,7 @@ class SpectralNormalization(Wrapper):
         """
         weight = self._weight()
         matrix = weight.reshape(-1, weight.shape[-1])
-        vector = self.vector_u.to(matrix.dtype)
-        left = vector @ matrix.T
+        left = vector = self.vector_u.to(matrix.dtype)
         for _ in range(self.power_iterations):
             left = F.normalize(vector @ matrix.T)
             vector = F.normalize(left @ matrix)

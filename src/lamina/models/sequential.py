@@ -204,7 +204,7 @@ class Sequential(Model):
         x: Any = KerasTensor((None, *shape[1:]), wanted.dtype)
         try:
             for layer in self._stack:
-                x = layer(x)
+                x = layer.compute_output_spec(x)  # a call would add a node to the layer's history
         except LaminaError:
             return False
         return True

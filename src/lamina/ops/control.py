@@ -224,12 +224,12 @@ def cond(pred: Any, true_fn: Callable[[], Any], false_fn: Callable[[], Any]) -> 
     if isinstance(pred, Tensor):
         if unknown_stand_in() is not None:
             return true_fn()
-        if _captured():
+        if is_recorded():
             return torch.cond(pred.reshape(()).bool(), lambda: _fresh(true_fn()), lambda: _fresh(false_fn()))
     return true_fn() if pred else false_fn()
 
 
-def _captured() -> bool:
+def is_recorded() -> bool:
     """Whether `torch.compile`, `torch.export` or `make_fx` is recording, so that no value may be looked at."""
     return (
         torch.compiler.is_compiling() or torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.PROXY) is not None
@@ -257,7 +257,7 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
     if isinstance(index, Tensor):
         if unknown_stand_in() is not None:
             return branches[0](*operands)
-        if _captured():
+        if is_recorded():
             first, *others = branches
             rest = (lambda: switch(index - 1, others, *operands)) if others else (lambda: first(*operands))
             return cond(index <= 0, lambda: first(*operands), rest) if others else rest()
@@ -290,7 +290,7 @@ def while_loop(
     """
     several = isinstance(loop_vars, (tuple, list))
     state = tuple(tree.map_structure(as_tensor, part) for part in (loop_vars if several else (loop_vars,)))
-    if unknown_stand_in() is None and _captured():
+    if unknown_stand_in() is None and is_recorded():
         state = _captured_loop(cond, body, state, maximum_iterations)
         return state if several else state[0]
     limit = 1 if unknown_stand_in() is not None else maximum_iterations
@@ -331,7 +331,7 @@ def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init_
         >>> fori_loop(0, 4, lambda i, total: total + i, 0)
         6
     """
-    if isinstance(upper, Tensor) and unknown_stand_in() is None and _captured():
+    if isinstance(upper, Tensor) and unknown_stand_in() is None and is_recorded():
         start = torch.zeros_like(upper) + lower
         return while_loop(lambda i, _: i < upper, lambda i, x: (i + 1, body_fun(i, x)), (start, init_val))[1]
     state = init_val
@@ -379,7 +379,7 @@ def scan(
     # While shapes are inferred, one step tells all.
     count = 1 if steps == unknown_stand_in() else steps
     state = tree.map_structure(as_tensor, init)
-    if count == steps > 1 and _captured() and _steady(f, state, xs):
+    if count == steps > 1 and is_recorded() and _steady(f, state, xs):
         whole = _higher_order_ops.scan(lambda c, x: _fresh(f(c, x)), state, xs, reverse=reverse)
         return tuple(whole)  # type: ignore[return-value]
     outputs = []

@@ -35,7 +35,7 @@ from lamina.layers.preprocessing.image_colour import (
 from lamina.layers.preprocessing.image_histogram import AutoContrast, Equalization
 from lamina.layers.preprocessing.image_warping import RandomRotation, RandomShear, RandomTranslation
 from lamina.layers.signature import call_signature
-from lamina.ops.control import _captured, switch
+from lamina.ops.control import is_recorded, switch
 from lamina.ops.random import beta, gamma, randint
 
 
@@ -153,7 +153,7 @@ class _Policy(BaseImagePreprocessingLayer):
         ways = [
             partial(getattr(getattr(self, name), method), part, drawn) for name, drawn in step["transforms"].items()
         ]
-        if not _captured():
+        if not is_recorded():
             return switch(index, [*ways, lambda: part])
         for i, way in enumerate(ways):
             part = tree.map_structure(partial(torch.where, index == i), way(), part)
@@ -307,7 +307,7 @@ class AugMix(_Policy):
     def _chain(self, data: Any, seed: Any) -> list[dict[str, Any]]:
         names = self._AUGMENT_LAYERS + (self._FURTHER_LAYERS if self.all_ops else ())
         chosen = randint((self.chain_depth,), 0, len(names) + 1, seed=seed)
-        if _captured() or unknown_stand_in() is not None:
+        if is_recorded() or unknown_stand_in() is not None:
             return [{"layer_idx": index, "transforms": self._drawn_for(names, data, seed)} for index in chosen.unbind()]
         steps = [names[index] for index in chosen.tolist() if index < len(names)]
         return [{"layer_name": name, "transformation": self._drawn_for([name], data, seed)[name]} for name in steps]
