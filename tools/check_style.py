@@ -16,7 +16,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FILE_LIMIT, FILE_AIM, FUNCTION_LIMIT, TOTAL_BUDGET = 1000, 600, 80, 36_000
+FILE_LIMIT, FILE_AIM, FUNCTION_LIMIT = 1000, 600, 80
+API_BUDGET, BEYOND_BUDGET = 36_000, 9_000
+# What Keras has no name for: the engine under fit, the commands, the doctor, and the shims for old scripts.
+BEYOND = (
+    "cli/", "compat/", "doctor/",
+    "core/memory.py", "core/outlines.py", "core/outline_rules.py",
+    "training/adoption.py", "training/capture.py", "training/code_store.py", "training/compiler.py",
+    "training/cuda_graph.py", "training/execution.py", "training/foreign.py", "training/report.py",
+    "training/resume.py", "training/serving.py", "training/tracing.py", "training/worker.py",
+)  # fmt: skip
 AT_TOP = {"torch", "numpy", "optree", "lamina", *sys.stdlib_module_names}
 DELAYED = {
     "PIL", "h5py", "matplotlib", "onnx", "onnxscript", "pandas", "rich", "safetensors", "scipy", "sklearn",
@@ -104,6 +113,13 @@ class Imports(ast.NodeVisitor):
     visit_ImportFrom = visit_Import
 
 
+def is_beyond(path: Path) -> bool:
+    """Whether a file holds what Keras has no name for."""
+    parts = path.parts
+    inside = "/".join(parts[parts.index("lamina") + 1 :]) if "lamina" in parts else ""
+    return inside.startswith(BEYOND)
+
+
 def check_file(path: Path) -> Iterator[tuple[int, str, bool]]:
     """Line, text and gravity of each breach in a file; gravity False is a warning."""
     source = path.read_text(encoding="utf-8")
@@ -126,18 +142,23 @@ def check_file(path: Path) -> Iterator[tuple[int, str, bool]]:
 
 def main(folders: list[str]) -> int:
     """Check all Python files below the folders; the exit status."""
-    total = failures = 0
+    api = beyond = failures = 0
     for folder in folders or [str(ROOT / "src" / "lamina")]:
         for path in sorted(Path(folder).rglob("*.py")):
-            total += code_lines(path.read_text(encoding="utf-8"))
             shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+            lines = code_lines(path.read_text(encoding="utf-8"))
+            api, beyond = (api, beyond + lines) if is_beyond(shown) else (api + lines, beyond)
             for line, text, fails in check_file(path):
                 failures += fails
                 print(f"{shown}:{line}: {'' if fails else 'warning: '}{text}")
-    print(f"{total:,} code lines of {TOTAL_BUDGET:,}; {failures} breaches of the house rules")
-    if total > TOTAL_BUDGET:
+    print(
+        f"{api:,} code lines of {API_BUDGET:,} for Keras's API, {beyond:,} of {BEYOND_BUDGET:,} beyond it; "
+        f"{failures} breaches of the house rules"
+    )
+    over = api > API_BUDGET or beyond > BEYOND_BUDGET
+    if over:
         print("The whole is over its budget: take something out.")
-    return int(failures > 0 or total > TOTAL_BUDGET)
+    return int(failures > 0 or over)
 
 
 if __name__ == "__main__":
