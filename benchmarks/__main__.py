@@ -12,11 +12,14 @@ PROGRAMS = {
     "machine": "what the machine can do",
     "scaling": "time and memory over depth, batch and rows",
     "calls": "Python calls and frames of a step",
+    "curves": "whether compiled training is eager training",
     "memory": "whether memory grows",
     "imports": "what importing costs",
     "first": "how soon the first step ends",
     "forward": "what a forward pass costs",
+    "inputs": "rows a second for each kind of input",
     "ops": "what an op adds to the torch function",
+    "optimizers": "what an update costs beside torch's own",
 }
 
 

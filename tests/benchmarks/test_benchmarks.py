@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import torch
-from benchmarks import calls, machine, memory, scaling, suite
+from benchmarks import calls, curves, machine, memory, scaling, suite
 from benchmarks.peers import PEERS, floor, torch_models
 from benchmarks.peers.base import Options
 from benchmarks.peers.by_hand_torch import Eager
@@ -106,6 +106,16 @@ def test_calls_are_counted(capsys):
     calls.main([])
     shown = capsys.readouterr().out
     assert "lamina" in shown and "Keras on torch" in shown
+
+
+def test_curves_are_losses_of_steps_with_the_same_draws():
+    others = {"optimizer", "lossscaleoptimizer", "multioptimizer", "optimizermap"}
+    assert {name.lower() for name in curves.NAMES} == set(lamina.optimizers.NAMES) - others
+    batches = curves.batches_of(3)
+    one, two = (curves.curve("Adam", batches, 0.3, compiled=False) for _ in range(2))
+    assert one[0].shape == (3,) and one[1] == "eager"
+    np.testing.assert_array_equal(one[0], two[0])
+    assert not np.array_equal(one[0], curves.curve("Adam", batches, 0.0, compiled=False)[0])
 
 
 def test_memory_is_sampled():
