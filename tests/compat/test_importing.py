@@ -124,12 +124,14 @@ def test_stand_in_for_tensorflow(capsys):
         lambda: tf.nn.relu: "keras.ops.nn.relu",
         lambda: tf.random.set_seed(1): "set_random_seed",
         lambda: tf.random.normal((1,)): "keras.random.normal",
-        lambda: tf.data.Dataset: "DataLoader",
+        lambda: tf.data.TFRecordDataset: "torch",
         lambda: tf.compat.v1.Session: r"tf.compat.v1.Session.*\n.*\n.*install tensorflow",
         lambda: tf.Nonsense: r"tf.Nonsense(.|\n)*test_importing.py, line",
     }.items():
         with pytest.raises(AttributeError, match=message):
             use()
+    data = tf.data.Dataset.from_tensor_slices(([1.0, 2.0], [3, 4])).batch(2).prefetch(tf.data.AUTOTUNE)
+    assert [y.tolist() for _, y in data] == [[3, 4]] and int(tf.data.experimental.cardinality(data)) == 1
     assert not hasattr(tf, "constant")
     with pytest.raises(MissingPackageError, match="tf.contrib"):
         importlib.import_module("tensorflow.contrib")

@@ -168,3 +168,19 @@ def test_packing():
 def test_rows_of_unequal_length_are_told_apart_from_text(rows):
     with pytest.raises(DataError, match=r"rows of x differ in length(.|\n)*lengths from 1 to 2(.|\n)*pad_sequences"):
         as_tensors(rows, "x")
+
+
+def test_class_weight_doubts_labels_that_are_not_one_hot():
+    with pytest.warns(UserWarning, match="add up to 1"):
+        class_weight_to_sample_weights(np.array([[0, 2, 1], [1, 1, 0]]), {2: 5.0})
+
+
+def test_sparse_matrices():
+    sparse = pytest.importorskip("scipy.sparse")
+    for kind in (sparse.csr_matrix, sparse.coo_array):
+        assert as_tensors(kind(np.eye(3)), "x").tolist() == np.eye(3).tolist()
+
+
+def test_columns_of_one_name_are_refused():
+    with pytest.raises(DataError, match='several columns named "a"'):
+        as_tensors(pd.DataFrame([[1, "u"], [2, "v"]], columns=["a", "a"]), "x")

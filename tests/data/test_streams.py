@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 import warnings
 
@@ -190,3 +192,71 @@ def test_py_dataset_without_length_goes_on_for_ever():
 
     first = [batch[0, 0] for batch, _ in zip(Endless(), range(3), strict=False)]
     assert first == [0, 1, 2]
+
+
+@pytest.mark.parametrize("end", [lambda: os._exit(3), lambda: os.kill(os.getpid(), signal.SIGKILL)])
+@pytest.mark.parametrize("kind", ["PyDataset", "DataLoader"])
+def test_processes_that_die_are_an_error_soon(kind, end):
+    class Dying(Counting):
+        def __getitem__(self, index):
+            if index == 3:
+                end()
+            return super().__getitem__(index)
+
+    data: object = Dying(12, workers=2, use_multiprocessing=True)
+    if kind == "DataLoader":
+        data = DataLoader(Dying(12), batch_size=None, num_workers=2)
+    started = time.monotonic()
+    with pytest.raises((DataError, RuntimeError), match="ended before its work|exited unexpectedly"):
+        list(feed(data).epoch())
+    assert time.monotonic() - started < 30
+
+
+def test_errors_in_processes_keep_their_words():
+    class Failing(Counting):
+        def __getitem__(self, index):
+            raise KeyError("lost in a process")
+
+    with pytest.raises(KeyError, match="lost in a process"):
+        list(feed(Failing(workers=2, use_multiprocessing=True)).epoch())
+
+
+class Foreign:
+    """Batches as tf.data and grain give them: arrays known by __array__, walked anew each time."""
+
+    class Array:
+        def __init__(self, values):
+            self.values, self.shape = np.asarray(values), np.shape(values)
+
+        def __array__(self, dtype=None, copy=None):
+            return self.values
+
+    def __init__(self, length=3):
+        self.length = length
+
+    def __iter__(self):
+        for index in range(min(self.length, 3)):
+            yield self.Array([[float(index)]]), {"y": self.Array([index])}
+
+
+def test_foreign_datasets_are_walked_anew():
+    class TensorFlowLike(Foreign):
+        def cardinality(self):
+            return np.int64(-1)
+
+    data = feed(Foreign())
+    for _ in range(2):
+        assert [(first(x), y["y"].tolist()) for x, y in data.epoch()] == [([0.0], [0]), ([1.0], [1]), ([2.0], [2])]
+    with pytest.raises(DataError, match="no end(.|\n)*steps_per_epoch"):
+        feed(TensorFlowLike())
+    assert len(list(feed(TensorFlowLike(), steps=2).epoch())) == 2
+    endless = type("MapDataset", (Foreign,), {"__module__": "grain._src", "__len__": lambda _: 2**60})
+    with pytest.raises(DataError, match="no end"):
+        feed(endless())
+    assert len(list(feed(endless(), steps=3).epoch())) == 3
+
+
+def test_foreign_text_is_text():
+    rows = [(Foreign.Array(np.array([b"a", b"b"], dtype=object)), Foreign.Array([0, 1]))]
+    ((text, _),) = feed(iter(rows)).epoch()
+    assert isinstance(text, np.ndarray) and text.tolist() == [b"a", b"b"]

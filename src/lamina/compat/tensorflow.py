@@ -1,4 +1,4 @@
-"""The stand-in for TensorFlow where it is not installed: `tf.keras` is lamina, any other use is refused clearly."""
+"""The stand-in for TensorFlow where it is missing: tf.keras and tf.data.Dataset are lamina, all else is refused."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from lamina import ops
 from lamina.core.errors import LaminaError, MissingPackageError, say_once
+from lamina.data.pipeline import AUTOTUNE, INFINITE_CARDINALITY, UNKNOWN_CARDINALITY, Dataset
 from lamina.ops import random
 
 VERSION = "2.0.0+lamina"
@@ -29,8 +30,6 @@ _RENAMED = {
     "Variable": "keras.Variable",
     "config.list_physical_devices": "torch.cuda.device_count()",
     "config.experimental.list_physical_devices": "torch.cuda.device_count()",
-    "data.Dataset": "a torch DataLoader, or NumPy arrays given to fit",
-    "data.Dataset.from_tensor_slices": "a torch DataLoader, or NumPy arrays given to fit",
     "distribute.MirroredStrategy": "torch.nn.parallel.DistributedDataParallel",
     "function": "nothing: lamina chooses how a step is run by itself",
     "gather": "keras.ops.take",
@@ -51,6 +50,17 @@ _RENAMED = {
     "size": "keras.ops.size",
     "test.gpu_device_name": "torch.cuda.get_device_name()",
     "test.is_gpu_available": "torch.cuda.is_available()",
+}
+
+
+# What scripts for tf.keras use to feed fit is there.
+_OFFERED = {
+    "data.AUTOTUNE": AUTOTUNE,
+    "data.Dataset": Dataset,
+    "data.INFINITE_CARDINALITY": INFINITE_CARDINALITY,
+    "data.UNKNOWN_CARDINALITY": UNKNOWN_CARDINALITY,
+    "data.experimental.AUTOTUNE": AUTOTUNE,
+    "data.experimental.cardinality": Dataset.cardinality,
 }
 
 
@@ -94,7 +104,8 @@ def calling_line() -> str | None:
 def _explain(path: str) -> dict[str, Any]:
     instead = replacement(path)
     return {
-        "what": f"tf.{path} is not there: TensorFlow is not installed, and lamina stands in for tf.keras only.",
+        "what": f"tf.{path} is not there: TensorFlow is not installed, and lamina stands in for tf.keras and "
+        "tf.data.Dataset only.",
         "where": calling_line(),
         "fix": f"use {instead}" if instead else "use its counterpart in torch or keras.ops, or install tensorflow",
     }
@@ -114,6 +125,8 @@ class TensorFlowPart(types.ModuleType):
         path = f"{self.__name__}.{name}".removeprefix("tensorflow.")
         if path in _NAMESPACES or path in ("compat.v1", "compat.v2", "config.experimental", "data.experimental"):
             return TensorFlowPart(f"tensorflow.{path}")
+        if path in _OFFERED:
+            return _OFFERED[path]
         raise NotTensorFlowError(**_explain(path))
 
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Iterator, Mapping
-from itertools import repeat
-from typing import Any, cast
+from itertools import islice, repeat
+from typing import Any, NoReturn, cast
 
 import numpy as np
 import optree
 import torch
 
 from lamina.core import tree
-from lamina.core.config import floatx
 from lamina.core.dtypes import torch_dtype
 from lamina.core.errors import ArgumentError, ArgumentTypeError, DataError
 from lamina.core.tensors import convert_to_tensor
 from lamina.core.text import as_text, is_text
+from lamina.data.columns import borrow, column_of, is_borrowed, is_column, is_table, mark_borrowed, matrix_of
+from lamina.data.replay import aligned
 from lamina.data.source import Source, add_class_weight, pack_x_y_sample_weight
 
 # A shuffled copy is made of at most this many bytes at a time: small data once an epoch, large data piece by piece.
@@ -26,9 +27,9 @@ _PIECE = 64 * 2**20
 
 def is_array(x: Any) -> bool:
     """Whether a value is one array: a tensor, NumPy array, data frame, sparse matrix or the like."""
-    return isinstance(x, (torch.Tensor, np.ndarray)) or (
-        hasattr(x, "__array__") and not isinstance(x, (numbers.Number, np.generic))
-    )
+    if isinstance(x, (torch.Tensor, np.ndarray)) or is_table(x) or is_column(x):
+        return True
+    return hasattr(x, "__array__") and not isinstance(x, (numbers.Number, np.generic))
 
 
 def is_numbers(x: Any) -> bool:
@@ -64,9 +65,15 @@ def as_tensors(x: Any, name: str) -> Any:
     Raises:
         DataError: an array holds no numbers, or is no array at all.
     """
+    if is_table(x) or is_column(x):
+        values = matrix_of(x, name) if is_table(x) else column_of(x, name)
+        if isinstance(values, torch.Tensor):
+            return _as_floatx(values)
+        return values if name.startswith("x") else _refuse_values(values, name)
     if name.startswith("x") and is_text(x):
-        text = as_text(x)
-        return text[:, None] if text.ndim == 1 and type(x).__module__.startswith("pandas") else text
+        return as_text(x)
+    if isinstance(x, np.memmap) and x.ndim:
+        return borrow(x)
     if x is None or is_array(x) or is_numbers(x) or _is_sparse_matrix(x):
         return None if x is None else _as_tensor(x, name)
     if isinstance(x, Mapping):
@@ -82,9 +89,7 @@ def as_tensors(x: Any, name: str) -> Any:
 
 
 def _as_tensor(x: Any, name: str) -> torch.Tensor:
-    if type(x).__module__.startswith("pandas"):
-        x = _frame_to_numpy(x, name)
-    elif _is_sparse_matrix(x):
+    if _is_sparse_matrix(x):
         x = x.toarray()
     elif not isinstance(x, (torch.Tensor, np.ndarray, list, tuple)):
         x = np.asarray(x)
@@ -92,19 +97,14 @@ def _as_tensor(x: Any, name: str) -> torch.Tensor:
         tensor = convert_to_tensor(x, device=None if isinstance(x, torch.Tensor) else "cpu").detach()
     except ArgumentTypeError:
         _refuse_ragged(x, name)
-        raise DataError(
-            f"{name} does not hold numbers.",
-            expected="an array of numbers",
-            received=f"dtype {x.dtype}, shape {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__,
-            fix="encode categories as numbers first (StringLookup, pandas.get_dummies); fill in missing values",
-        ) from None
+        _refuse_values(x, name)
     if tensor.ndim == 0:
         raise DataError(
             f"{name} is a single number.",
             expected="an array with one entry for each sample",
             received=tensor.item(),
         )
-    return tensor.to(torch_dtype(None)) if tensor.is_floating_point() else tensor
+    return _as_floatx(tensor)
 
 
 def _refuse_ragged(x: Any, name: str) -> None:
@@ -120,20 +120,13 @@ def _refuse_ragged(x: Any, name: str) -> None:
         )
 
 
-def _frame_to_numpy(frame: Any, name: str) -> np.ndarray:
-    """A data frame as a matrix, a series as a column."""
-    values = frame.to_numpy()
-    if values.dtype.kind not in "biuf":
-        try:
-            values = frame.astype(floatx()).to_numpy()
-        except (TypeError, ValueError) as error:
-            columns = [str(c) for c, t in frame.dtypes.items() if t.kind not in "biuf"] if values.ndim > 1 else []
-            raise DataError(
-                f"{name} has columns that do not hold numbers.",
-                received=f"columns {', '.join(columns)}" if columns else str(error),
-                fix="drop or encode them first, e.g. with pandas.get_dummies",
-            ) from None
-    return values[:, None] if values.ndim == 1 else values
+def _refuse_values(x: Any, name: str) -> NoReturn:
+    raise DataError(
+        f"{name} does not hold numbers.",
+        expected="an array of numbers",
+        received=f"dtype {x.dtype}, shape {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__,
+        fix="encode categories as numbers first (StringLookup, pandas.get_dummies); fill in missing values",
+    ) from None
 
 
 def named_leaves(x: Any, y: Any = None, sample_weight: Any = None) -> dict[str, torch.Tensor]:
@@ -219,9 +212,16 @@ def split_validation(x: Any, y: Any, sample_weight: Any, fraction: float) -> tup
         )
 
     def piece(start: int, stop: int) -> tuple[Any, ...]:
-        return tuple(tree.map_structure(lambda t: None if t is None else t[start:stop], part) for part in parts)
+        return tuple(tree.map_structure(lambda leaf: _slice(leaf, start, stop), part) for part in parts)
 
     return piece(0, cut), piece(cut, rows)
+
+
+def _slice(leaf: Any, start: int, stop: int) -> Any:
+    """Some rows of an array, which know as it does what memory they lie on."""
+    if leaf is None:
+        return None
+    return mark_borrowed(leaf[start:stop]) if is_borrowed(leaf) else leaf[start:stop]
 
 
 class ArraySource(Source):
@@ -277,7 +277,8 @@ class ArraySource(Source):
         leaves = tree.flatten(data)
         size = sum(leaf.nbytes for leaf in leaves if leaf is not None)
         self._leaves = [_placed(leaf, device) for leaf in leaves] if _fits(size, device) else leaves
-        rows_in_piece = max(1, _PIECE * self.rows // max(size, 1)) if shuffle or not _fits(size, device) else self.rows
+        in_pieces = shuffle or not _fits(size, device) or any(map(is_borrowed, self._leaves))
+        rows_in_piece = max(1, _PIECE * self.rows // max(size, 1)) if in_pieces else self.rows
         self._piece = max(1, rows_in_piece // self.batch_size) * self.batch_size
 
     @property
@@ -287,11 +288,25 @@ class ArraySource(Source):
 
     def example(self) -> Any:
         """The first batch in the order given."""
-        return self._structure.unflatten([leaf if leaf is None else leaf[: self.batch_size] for leaf in self._leaves])
+        rows = min(self.batch_size, self.rows)
+        return self._structure.unflatten([_owned(_slice(leaf, 0, rows)) for leaf in self._leaves])
+
+    def follow(self) -> None:
+        """Takes care that arrays begin where no arithmetic depends on it: at a multiple of 64 bytes."""
+        self._leaves = [aligned(leaf) for leaf in self._leaves]
+
+    def after(self, count: int) -> Iterator[Any]:
+        """One pass without its first batches, which are not made."""
+        skipped = count * self.batch_size // self._piece
+        batches = self._batches(self._order(), skipped)
+        return islice(batches, count - skipped * (self._piece // self.batch_size), None)
 
     def __iter__(self) -> Iterator[Any]:
-        order = self._order()
-        for start in range(0, self.rows, self._piece):
+        return self._batches(self._order())
+
+    def _batches(self, order: torch.Tensor | None, skipped: int = 0) -> Iterator[Any]:
+        """The batches in an order, without those of the first pieces."""
+        for start in range(skipped * self._piece, self.rows, self._piece):
             columns = [self._column(leaf, order, start) for leaf in self._leaves]
             if self._single:
                 yield from columns[0]
@@ -309,9 +324,9 @@ class ArraySource(Source):
             text = leaf[start:stop] if order is None else leaf[order[start:stop].numpy()]
             return [text[first : first + self.batch_size] for first in range(0, len(text), self.batch_size)]
         if order is None:
-            piece = leaf.narrow(0, start, stop - start)
+            piece = _owned(_slice(leaf, start, stop))
         else:
-            piece = leaf.index_select(0, order[start:stop].to(leaf.device))
+            piece = _as_floatx(leaf.index_select(0, order[start:stop].to(leaf.device)))
         return piece.to(self.device, non_blocking=True).split(self.batch_size)
 
     def _order(self) -> torch.Tensor | None:
@@ -326,6 +341,18 @@ class ArraySource(Source):
 def _placed(leaf: Any, device: torch.device) -> Any:
     """An array on the device; text stays where it is."""
     return leaf.to(device) if isinstance(leaf, torch.Tensor) else leaf
+
+
+def _as_floatx(leaf: torch.Tensor) -> torch.Tensor:
+    return leaf.to(torch_dtype(None)) if leaf.is_floating_point() else leaf
+
+
+def _owned(leaf: Any) -> Any:
+    """The rows on memory of their own, and as floatx, where they lie on borrowed memory."""
+    if not is_borrowed(leaf):
+        return leaf
+    converted = _as_floatx(leaf)
+    return leaf.clone() if converted is leaf else converted
 
 
 def _fits(size: int, device: torch.device) -> bool:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lamina.core import tree
+from lamina.core.config import limited, max_steps_per_epoch
 from lamina.core.errors import DataError
+from lamina.core.seeds import generators_state, set_generators_state
+from lamina.data.replay import aligned
 from lamina.data.source import Source
 
 
@@ -25,12 +29,15 @@ class Feed:
 
     def __init__(self, source: Source, steps: int | None = None, where: str = "fit") -> None:
         self.source = source
-        self.steps = steps
+        limit = max_steps_per_epoch()
+        self.steps = limited(steps or source.batches, limit, "steps_per_epoch") if limit else steps
         self.where = where
         self._learned: int | None = None
         self._batches: Iterator[Any] | None = None
         self._taken = 0
         self._started: Iterator[Any] | None = None
+        self._follows = False
+        self._start: dict[str, Any] = {}
 
     @property
     def length(self) -> int | None:
@@ -64,32 +71,46 @@ class Feed:
         started, self._started = self._started, None
         return started if started is not None else self._epoch()
 
-    def _epoch(self) -> Iterator[Any]:
-        self.source.on_epoch_begin()
+    def _epoch(self, done: int = 0, rest: Iterator[Any] | None = None) -> Iterator[Any]:
+        """An epoch, or what is left of one after some batches."""
+        if not done:
+            self.source.on_epoch_begin()
         try:
             if self.steps is None:
-                yield from self._pass()
+                yield from self._pass(done, rest)
             else:
-                yield from self._some(self.steps)
+                yield from self._some(self.steps, done)
         finally:
             self.source.on_epoch_end()
 
-    def _pass(self) -> Iterator[Any]:
+    def _begun(self) -> Iterator[Any]:
+        """A new pass over the source."""
+        if self._follows:
+            self._start = {
+                "shared": generators_state(),
+                "own": [generator.get_state() for generator in self.source.generators],
+            }
+        self._taken = 0
+        batches = iter(self.source)
+        return map(_aligned, batches) if self._follows and not self.is_ready else batches
+
+    def _pass(self, done: int, rest: Iterator[Any] | None) -> Iterator[Any]:
+        batches = self._begun() if rest is None else rest
         if self.source.batches is not None:
-            yield from itertools.islice(self.source, self.source.batches)
+            yield from itertools.islice(batches, self.source.batches - done)
             return
-        taken = 0
-        for batch in self.source:
+        taken = done
+        for batch in batches:
             taken += 1
             yield batch
         if taken == 0 and self._learned:
             self._warn("nothing is left for this epoch")
         self._learned = taken or self._learned
 
-    def _some(self, steps: int) -> Iterator[Any]:
+    def _some(self, steps: int, done: int = 0) -> Iterator[Any]:
         if self._batches is None:
-            self._batches, self._taken = iter(self.source), 0
-        for step in range(steps):
+            self._batches = self._begun()
+        for step in range(done, steps):
             batch = next(self._batches, None)
             if batch is None:
                 self._batches = None
@@ -100,9 +121,59 @@ class Feed:
         if self._taken == self.source.batches:
             self._batches = None
 
+    # The way back to a place.
+
+    def follow(self) -> None:
+        """Keep what `get_state` needs; called before the first batch."""
+        self._follows = True
+        self.source.follow()
+
+    def get_state(self, done: int = 0) -> dict[str, Any]:
+        """Where the feed stands, for a feed on the same data to go on there.
+
+        Args:
+            done: how many batches of this epoch were used; 0 between two epochs.
+        """
+        going_on = self._taken if self._batches is not None else 0
+        return {
+            "done": done,
+            "taken": done if self.steps is None else going_on,
+            "start": self._start,
+            "own": [generator.get_state() for generator in self.source.generators],
+            "learned": self._learned,
+            "source": self.source.get_state(),
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go to where another feed stood. It leaves the shared generators in some state."""
+        done, taken = state["done"], state["taken"]
+        self._learned, self._batches, self._started = state["learned"], None, None
+        self._start = state["start"]
+        if done:
+            self.source.on_epoch_begin()
+        self.source.set_state(state["source"])
+        if taken:
+            set_generators_state(self._start["shared"])
+            self._set_own(self._start["own"])
+            rest = self.source.after(taken)
+            rest = map(_aligned, rest) if not self.is_ready else rest
+            self._batches, self._taken = (None, 0) if self.steps is None else (rest, taken)
+            self._started = self._epoch(done, rest) if done else None
+        elif done:
+            self._started = iter(())  # it had run out
+        self._set_own(state["own"])
+
+    def _set_own(self, states: list[Any]) -> None:
+        for generator, state in zip(self.source.generators, states, strict=True):
+            generator.set_state(state)
+
     def _warn(self, what: str) -> None:
         warnings.warn(
             f"The {self.source.kind} ran out of data: {what}. It must give steps_per_epoch * epochs batches "
             "(a generator: with a loop that never ends).",
             stacklevel=2,
         )
+
+
+def _aligned(batch: Any) -> Any:
+    return tree.map_structure(aligned, batch)

@@ -9,6 +9,7 @@ import torch
 
 from lamina.core import tree
 from lamina.core.errors import DataError
+from lamina.data.replay import skipping
 from lamina.data.source import Source, add_class_weight, to_device
 
 
@@ -33,14 +34,30 @@ class GeneratorSource(Source):
         self.generator = generator
         self.class_weight = class_weight
         self.device = device
+        self.taken = 0
 
     @property
     def batches(self) -> None:
         """Not known beforehand."""
         return None
 
+    def get_state(self) -> dict[str, Any]:
+        """How many batches were taken."""
+        return {"taken": self.taken}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Take batches until there were as many."""
+        with skipping(self.kind, state["taken"] - self.taken):
+            while self.taken < state["taken"] and next(self.generator, None) is not None:
+                self.taken += 1
+
+    def after(self, count: int) -> Iterator[Any]:
+        """The batches that are left; `set_state` has left out those before."""
+        return iter(self)
+
     def __iter__(self) -> Iterator[Any]:
         for batch in self.generator:
+            self.taken += 1
             batch = to_device(batch, self.device)
             if any(isinstance(leaf, (str, bytes)) for leaf in tree.flatten(batch)):
                 raise DataError(

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from lamina.core.config import floatx, standardize_data_format
-from lamina.core.errors import ArgumentError, MissingPackageError, ShapeError, warn_once
+from lamina.core.errors import ArgumentError, ArgumentTypeError, MissingPackageError, ShapeError, warn_once
+from lamina.core.tensors import convert_to_numpy, convert_to_tensor
+from lamina.ops.resampling import resize
 
 _MODES = {"grayscale": "L", "rgb": "RGB", "rgba": "RGBA"}
 _KEPT_AS_GRAY = ("L", "I;16", "I")
@@ -164,3 +166,47 @@ def save_img(
         warn_once("JPEG holds no transparency; the image is saved without it.")
         image = image.convert("RGB")
     image.save(path, format=file_format or None, **kwargs)
+
+
+def smart_resize(
+    x: Any,
+    size: tuple[int, int],
+    interpolation: str = "bilinear",
+    data_format: str = "channels_last",
+    **kwargs: Any,
+) -> Any:
+    """Images resized without distortion: their middle is cut out in the target's proportions before.
+
+    Args:
+        x: one image (height, width, channels) or a batch; arrays give arrays, tensors give tensors.
+        size: the new (height, width).
+        interpolation: "bilinear", "nearest", "bicubic", "lanczos3" or "lanczos5".
+        data_format: "channels_last" or "channels_first".
+        **kwargs: `backend_module`, kept for Keras.
+
+    Raises:
+        ShapeError: the image has neither three nor four axes.
+        ArgumentError: `size` is no pair.
+        ArgumentTypeError: there is an argument of another name.
+
+    Example:
+        >>> smart_resize(np.ones((340, 500, 3)), (200, 200)).shape
+        (200, 200, 3)
+
+    Source: https://keras.io/api/data_loading/image/
+    """
+    if set(kwargs) - {"backend_module"}:
+        raise ArgumentTypeError("Unknown arguments.", where="smart_resize", received=", ".join(kwargs))
+    if len(size) != 2:
+        raise ArgumentError("size is not usable.", expected="(height, width)", received=repr(size))
+    images = convert_to_tensor(x)
+    if images.ndim not in (3, 4):
+        raise ShapeError("An image has three axes, a batch four.", where="smart_resize", received=tuple(images.shape))
+    down, across = (-3, -2) if data_format == "channels_last" else (-2, -1)
+    height, width = images.shape[down], images.shape[across]
+    cut_height = max(min(height, int(width * size[0] / size[1])), 1)
+    cut_width = max(min(width, int(height * size[1] / size[0])), 1)
+    images = images.narrow(down, int((height - cut_height) / 2), cut_height)
+    images = images.narrow(across, int((width - cut_width) / 2), cut_width)
+    resized = resize(images, tuple(size), interpolation, data_format=data_format)
+    return convert_to_numpy(resized) if isinstance(x, np.ndarray) else resized

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from lamina.core.errors import warn_once
+from lamina.data.ahead import living
 from lamina.data.arrays import check_batch_size
+from lamina.data.replay import Attributes, skipping
 from lamina.data.source import Source, add_class_weight, to_device
 
 
@@ -30,6 +35,8 @@ class LoaderSource(Source):
         self.class_weight = class_weight
         self.device = device
         self.kind = type(loader).__name__
+        self._attributes: Attributes | None = None
+        self._stayed = False
 
     @property
     def batches(self) -> int | None:
@@ -39,8 +46,54 @@ class LoaderSource(Source):
         except (TypeError, NotImplementedError):
             return None
 
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """Those of the loader and its samplers."""
+        batches = getattr(self.loader, "batch_sampler", None)
+        holders = (self.loader, getattr(self.loader, "sampler", None), batches, getattr(batches, "sampler", None))
+        found = [getattr(holder, "generator", None) for holder in holders]
+        return list({id(g): g for g in found if isinstance(g, torch.Generator)}.values())
+
+    def follow(self) -> None:
+        """Notes what the dataset is like before the first batch."""
+        dataset = getattr(self.loader, "dataset", None)
+        if isinstance(self.loader, DataLoader) and self.loader.num_workers == 0 and dataset is not None:
+            self._attributes = Attributes(dataset)
+
+    def get_state(self) -> dict[str, Any]:
+        """What has changed in the dataset, and whether there are workers that stay."""
+        changed = {} if self._attributes is None else self._attributes.changed()
+        return {"dataset": changed, "stayed": self._stayed}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Take it up."""
+        if self._attributes is not None:
+            self._attributes.restore(state["dataset"])
+        self._stayed = state["stayed"]
+        if isinstance(self.loader, DataLoader) and self.loader.persistent_workers:
+            warn_once(
+                "Workers that stay from epoch to epoch draw other random numbers after training was resumed. For an "
+                "exact resumption use persistent_workers=False, or draw none in the dataset."
+            )
+            # The first iterator draws one number more than those that follow.
+            self.loader._iterator = iter(self.loader) if self._stayed else None  # type: ignore[assignment]
+
+    def after(self, count: int) -> Iterator[Any]:
+        """One pass, the first batches of which are left out now; not read at all where no worker has seen them."""
+        batches = iter(self.loader)
+        indices = getattr(batches, "_sampler_iter", None)
+        with skipping(self.kind, count):
+            plain = isinstance(self.loader, DataLoader) and not isinstance(self.loader.dataset, IterableDataset)
+            by_index = plain and self.loader.num_workers == 0 and indices is not None  # type: ignore[union-attr]
+            deque(islice(indices if by_index else batches, count), maxlen=0)  # type: ignore[arg-type]
+        return self._moved(batches)
+
     def __iter__(self) -> Iterator[Any]:
-        for batch in self.loader:
+        self._stayed = getattr(self.loader, "_iterator", None) is not None
+        return self._moved(self.loader)
+
+    def _moved(self, batches: Iterable[Any]) -> Iterator[Any]:
+        for batch in living(batches, self.kind):
             yield add_class_weight(to_device(batch, self.device), self.class_weight)
 
 

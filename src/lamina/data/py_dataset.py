@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from lamina.core.errors import DataError, warn_once
+from lamina.data.ahead import in_threads, living
+from lamina.data.replay import Attributes
 from lamina.data.source import Source, add_class_weight, to_device
 
 
@@ -145,12 +145,30 @@ class PyDatasetSource(Source):
         self.class_weight = class_weight
         self.shuffle = bool(shuffle)
         self.device = device
-        self._position = 0
+        self._attributes: Attributes | None = None
 
     @property
     def batches(self) -> int | None:
         """Batches in one pass."""
         return self.dataset.num_batches
+
+    def follow(self) -> None:
+        """Notes what the dataset is like before the first batch."""
+        self._attributes = Attributes(self.dataset)
+
+    def get_state(self) -> dict[str, Any]:
+        """What has changed in the dataset, such as an order of its own."""
+        return {} if self._attributes is None else self._attributes.changed()
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Take it up."""
+        if self._attributes is not None:
+            self._attributes.restore(state)
+
+    def after(self, count: int) -> Iterator[Any]:
+        """One pass without its first batches, which are not read."""
+        indices = iter(_indices(self.dataset, self.shuffle))
+        return self._read(itertools.islice(indices, count, None))
 
     def on_epoch_begin(self) -> None:
         """Tells the dataset."""
@@ -161,42 +179,26 @@ class PyDatasetSource(Source):
         self.dataset.on_epoch_end()
 
     def __iter__(self) -> Iterator[Any]:
-        indices = _indices(self.dataset, self.shuffle)
+        return self._read(_indices(self.dataset, self.shuffle))
+
+    def _read(self, indices: Iterable[int]) -> Iterator[Any]:
         workers = self.dataset.workers
         if workers > 0 and self.dataset.use_multiprocessing:
             batches = self._from_processes(indices, workers)
         elif workers > 1:
-            batches = self._from_threads(iter(indices), workers)
+            batches = in_threads(self.dataset.__getitem__, indices, workers, self.dataset.max_queue_size)
         else:
             batches = map(self.dataset.__getitem__, indices)
         for batch in batches:
             self._check(batch)
             yield add_class_weight(to_device(batch, self.device), self.class_weight)
 
-    def _from_threads(self, indices: Iterator[int], workers: int) -> Iterator[Any]:
-        pool = ThreadPoolExecutor(workers, thread_name_prefix="lamina-data")
-        read = self.dataset.__getitem__
-        try:
-            ahead = max(self.dataset.max_queue_size, workers)
-            pending = deque(pool.submit(read, index) for index in itertools.islice(indices, ahead))
-            while pending:
-                batch = pending.popleft().result()
-                pending.extend(pool.submit(read, index) for index in itertools.islice(indices, 1))
-                yield batch
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
     def _from_processes(self, indices: Iterable[int], workers: int) -> Iterator[Any]:
         ahead = max(1, self.dataset.max_queue_size // workers)
-        return iter(
-            DataLoader(
-                _ByIndex(self.dataset),
-                batch_size=None,
-                sampler=indices,
-                num_workers=workers,
-                prefetch_factor=ahead,
-            )
+        loader = DataLoader(
+            _ByIndex(self.dataset), batch_size=None, sampler=indices, num_workers=workers, prefetch_factor=ahead
         )
+        return living(loader, type(self.dataset).__name__)
 
     def _check(self, batch: Any) -> None:
         if isinstance(batch, (tuple, list)) and not 1 <= len(batch) <= 3:

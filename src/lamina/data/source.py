@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import abc
+from collections import deque
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 
 from lamina.core import tree
 from lamina.core.dtypes import torch_dtype
-from lamina.core.errors import ArgumentTypeError, DataError
+from lamina.core.errors import ArgumentTypeError, DataError, warn_once
 from lamina.core.tensors import convert_to_tensor
 from lamina.core.text import as_text, gather_text, is_text
 
@@ -30,6 +32,27 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def __iter__(self) -> Iterator[Any]: ...
+
+    @property
+    def generators(self) -> list[torch.Generator]:
+        """Generators of its own that decide about the order."""
+        return []
+
+    def follow(self) -> None:  # noqa: B027
+        """Called before the first batch if `get_state` will be."""
+
+    def get_state(self) -> dict[str, Any]:
+        """What a source of the same data must know to give the same batches from here on, beside its order."""
+        return {}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:  # noqa: B027
+        """Take up what `get_state` gave."""
+
+    def after(self, count: int) -> Iterator[Any]:
+        """One pass, the first batches of which are left out now."""
+        batches = iter(self)
+        deque(islice(batches, count), maxlen=0)
+        return batches
 
     def on_epoch_begin(self) -> None:  # noqa: B027 - most sources have nothing to do
         """Called before an epoch."""
@@ -112,8 +135,15 @@ def class_weight_to_sample_weights(y: Any, class_weight: Mapping[Any, float]) ->
         class_weight: weights by class index.
     """
     labels = y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else np.asarray(y)
-    if labels.ndim > 1:
-        labels = labels.squeeze(-1) if labels.shape[-1] == 1 else labels.argmax(-1)
+    if labels.ndim > 1 and labels.shape[-1] == 1:
+        labels = labels.squeeze(-1)
+    elif labels.ndim > 1:
+        if not np.allclose(labels.sum(-1), 1, atol=1e-3):
+            warn_once(
+                f"class_weight takes labels of shape {labels.shape[1:]} for one-hot rows, as Keras does, and some do "
+                "not add up to 1: the weight is that of the largest value's place. Give sample_weight instead."
+            )
+        labels = labels.argmax(-1)
     classes, positions = np.unique(np.round(labels).astype(np.int64), return_inverse=True)
     weights = np.array([class_weight.get(int(c), 1.0) for c in classes], dtype=np.float64)
     tensor = convert_to_tensor(weights[positions].reshape(labels.shape), torch_dtype(None), "cpu")
