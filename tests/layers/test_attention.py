@@ -261,3 +261,9 @@ def test_traced_dropout_draws_anew_each_time() -> None:
     first, second = graph(x), graph(x)
     assert not torch.equal(first, second)
     assert first.unique().tolist() == [0.0, 2.0, 4.0]
+
+
+@pytest.mark.parametrize("arguments", [{"value_dim": 5}, {"dropout": 0.1}])
+def test_no_samples_at_all(arguments):
+    layer, nothing = layers.MultiHeadAttention(2, 3, **arguments), torch.ones(0, 6, 4)
+    assert layer(nothing, nothing, training=True).shape == (0, 6, 4)

@@ -292,3 +292,12 @@ def test_init_without_super_is_named():
 
     with pytest.raises(StateError, match=r"Forgets.__init__(.|\n)*super\(\).__init__"):
         Forgets()(np.ones((2, 3)))
+
+
+def test_told_not_to_train_a_model_tells_layers_that_begin_in_training():
+    """Layers for images begin in training mode, a model does not."""
+    x = torch.arange(12.0).reshape(1, 2, 2, 3)
+    inputs = layers.Input((2, 2, 3))
+    model = models.Model(inputs, layers.RandomFlip(seed=1)(inputs))
+    assert all(torch.equal(model(x, training=False), x) for _ in range(20))
+    assert not all(torch.equal(model(x), x) for _ in range(20))

@@ -290,3 +290,11 @@ class TestLambda:
         config["function"] = {"class_name": "__lambda__", "config": {"code": "4wE=", "defaults": None, "closure": None}}
         with pytest.raises(FileError, match="code"):
             layers.Lambda.from_config(config)
+
+
+def test_einsum_over_the_batch_as_in_keras():
+    """Sizes told beyond the outputs' axes are left aside."""
+    x = torch.arange(8.0).reshape(2, 4)
+    for output_shape in ((), (2,)):
+        layer = layers.EinsumDense("ab,ab->a", output_shape=output_shape, kernel_initializer="ones")
+        assert layer(x).tolist() == [6.0, 22.0] and layer.kernel.shape == (2, 4)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from lamina.core.registry import builtin
 from lamina.core.variable import Variable
 
 _source = random.Random()
+_seed: int | None = None
 
 
 def set_random_seed(seed: int) -> None:
@@ -26,11 +29,91 @@ def set_random_seed(seed: int) -> None:
     Example:
         >>> set_random_seed(7)
     """
-    seed = as_seed(seed)
+    global _seed
+    _seed = seed = as_seed(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
     _source.seed(seed)
+
+
+def latest_seed() -> int | None:
+    """What `set_random_seed` was last given; None if it was not called."""
+    return _seed
+
+
+def enable_determinism() -> None:
+    """Have the same program give the same numbers each time, on the same machine with the same versions.
+
+    torch's deterministic algorithms are used (an operation that has none raises an error), cuDNN tries no
+    alternatives, and no step changes over to compiled code at a moment that depends on time: steps stay eager, unless
+    `compile(jit_compile=True)` asks for compiled ones. Call it, and `set_random_seed`, before a model is made.
+
+    Example:
+        >>> enable_determinism()
+        >>> is_determinism_enabled()
+        True
+        >>> disable_determinism()
+
+    Source: https://docs.pytorch.org/docs/stable/notes/randomness.html
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    _set_determinism(True)
+
+
+def disable_determinism() -> None:
+    """Take `enable_determinism` back."""
+    _set_determinism(False)
+
+
+def is_determinism_enabled() -> bool:
+    """Whether torch uses deterministic algorithms only."""
+    return torch.are_deterministic_algorithms_enabled()
+
+
+def _set_determinism(on: bool) -> None:
+    torch.use_deterministic_algorithms(on)
+    torch.backends.cudnn.deterministic = on
+    if on:
+        torch.backends.cudnn.benchmark = False
+
+
+def generators_state() -> dict[str, Any]:
+    """The states of all generators that a process shares: Python's, NumPy's, torch's, and that of lamina's seeds."""
+    state = {
+        "python": _state_of(random.getstate()),
+        "numpy": np.random.get_state(legacy=False),
+        "torch": torch.get_rng_state(),
+        "seeds": _state_of(_source.getstate()),
+    }
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def set_generators_state(state: Mapping[str, Any]) -> None:
+    """Put all generators into the states that `generators_state` gave."""
+    set_python_state(random, state["python"])
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"])
+    set_python_state(_source, state["seeds"])
+    if "cuda" in state and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def _state_of(state: tuple[Any, ...]) -> dict[str, Any]:
+    version, numbers, normal = state
+    return {"version": version, "numbers": np.array(numbers, "uint32"), "normal": normal}
+
+
+def python_state(generator: random.Random) -> dict[str, Any]:
+    """The state of one of Python's generators, its numbers as an array."""
+    return _state_of(generator.getstate())
+
+
+def set_python_state(generator: Any, state: Mapping[str, Any]) -> None:
+    """Put one of Python's generators (or the module `random`) into a state."""
+    generator.setstate((state["version"], tuple(state["numbers"].tolist()), state["normal"]))
 
 
 def as_seed(seed: Any) -> int:
@@ -84,7 +167,8 @@ class SeedGenerator(Captured):
         """The present seed (two int64 numbers); the state moves on by one, or leaps if not `ordered`."""
         value = self.state.detach().clone()
         if ordered:
-            self.state.data[1] += 1
+            # Not `state[1] += 1`: of that, compiled code makes an expression that doubles with each draw.
+            self.state.data.add_(torch.arange(2, device=self.state.device))
         else:
             self.state.data.copy_((value + 1) * 5387 % 933199)
         return value

@@ -180,7 +180,7 @@ def attention_weights(
     batch, heads, steps, size = query.shape
     scaled = query * (size**-0.5 if scale is None else scale)
     # The heads that share a key head stand as further queries of it, so that no key is repeated.
-    logits = torch.matmul(scaled.reshape(batch, key.shape[1], -1, size), key.transpose(-1, -2))
+    logits = torch.matmul(scaled.reshape(batch, key.shape[1], heads // key.shape[1] * steps, size), key.transpose(-1, -2))
     logits = logits.view(batch, heads, steps, key.shape[2])
     if mask is not None and mask.is_floating_point():
         return torch.softmax(logits + mask, -1)
@@ -198,7 +198,7 @@ def attention_weights(
 def weighted(weights: Tensor, value: Tensor) -> Tensor:
     """The sums of the values with these weights, shape (batch, heads, queries, value size)."""
     batch, heads, steps, keys = weights.shape
-    sums = torch.matmul(weights.reshape(batch, value.shape[1], -1, keys), value)
+    sums = torch.matmul(weights.reshape(batch, value.shape[1], heads // value.shape[1] * steps, keys), value)
     return sums.view(batch, heads, steps, value.shape[-1])
 
 

@@ -252,6 +252,15 @@ def homography(start: Tensor, end: Tensor) -> Tensor:
     return torch.linalg.solve(torch.cat([of_u, of_v], dim=-2), torch.cat([u, v], dim=-1))
 
 
+def project(transform: Tensor, x: Any, y: Any) -> tuple[Tensor, Tensor]:
+    """Where the eight numbers in the last axis of `transform` send the point (x, y)."""
+    a0, a1, a2, b0, b1, b2, c0, c1 = transform.unbind(-1)
+    depth = c0 * x + c1 * y + 1
+    # What lies on the horizon is infinitely far away: outside, but not undefined.
+    depth = torch.where(depth == 0, torch.finfo(depth.dtype).eps, depth)
+    return (a0 * x + a1 * y + a2) / depth, (b0 * x + b1 * y + b2) / depth
+
+
 def _projected(x: Tensor, transform: Tensor, interpolation: str, fill_mode: str, fill_value: Any, where: str) -> Tensor:
     """Images (batch, height, width, channels) looked up where `transform`, one row or a row for each, sends a pixel."""
     batch, height, width, _ = x.shape
@@ -264,14 +273,10 @@ def _projected(x: Tensor, transform: Tensor, interpolation: str, fill_mode: str,
             expected=f"1 or {batch}",
             received=transform.shape[0],
         )
-    a0, a1, a2, b0, b1, b2, c0, c1 = transform[..., None, None].unbind(1)
     row = torch.arange(height, dtype=transform.dtype, device=x.device)[:, None]
     column = torch.arange(width, dtype=transform.dtype, device=x.device)
-    depth = c0 * column + c1 * row + 1
-    # What lies on the horizon is infinitely far away: outside, but not undefined.
-    depth = torch.where(depth == 0, torch.finfo(depth.dtype).eps, depth)
-    places = (b0 * column + b1 * row + b2) / depth, (a0 * column + a1 * row + a2) / depth
-    return _looked_up(x, places, _ORDERS[interpolation], fill_mode, fill_value, _numbers(x))
+    right, down = project(transform[:, None, None], column, row)
+    return _looked_up(x, (down, right), _ORDERS[interpolation], fill_mode, fill_value, _numbers(x))
 
 
 def _numbers(x: Tensor) -> Tensor:

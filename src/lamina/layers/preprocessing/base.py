@@ -31,6 +31,8 @@ class PreprocessingLayer(Layer):
     """
 
     takes_text: bool = False
+    takes_gaps: bool = True
+    """Whether missing numbers (NaN) may be among the inputs."""
     # Arguments, or keys of every layer, that Keras keeps out of the config of this one.
     _unsaved: ClassVar[frozenset[str]] = frozenset()
     _home: torch.device | None = None
@@ -54,7 +56,19 @@ class PreprocessingLayer(Layer):
                 )
             return as_text(value)
         plain = isinstance(value, (list, tuple, bool, int, float))
-        return convert_to_tensor(value if plain else np.asarray(value), device=self._device())
+        x = convert_to_tensor(value if plain else np.asarray(value), device=self._device())
+        return x if self.takes_gaps else self._without_gaps(x)
+
+    def _without_gaps(self, x: Tensor, place: str = "") -> Tensor:
+        """The numbers, if none is missing."""
+        if x.is_floating_point() and (gaps := int(x.isnan().sum())):
+            raise DataError(
+                "There are missing values.",
+                where=self._where() + place,
+                received=f"{gaps} of {x.numel()} are missing",
+                fix="fill them in (fillna, fill_null) or drop these rows",
+            )
+        return x
 
     def _device(self) -> torch.device:
         if get_worker_info() is not None:
@@ -117,6 +131,11 @@ def _is_meant_as_text(value: Any, takes_text: bool) -> bool:
 class AdaptingLayer(PreprocessingLayer, abc.ABC):
     """A preprocessing layer with state that `adapt` learns from data."""
 
+    @property
+    @abc.abstractmethod
+    def learns(self) -> bool:
+        """Whether there is something to learn: False where the layer was made with it."""
+
     @torch.no_grad()
     def adapt(self, data: Any, steps: int | None = None) -> None:
         """Learn from data, forgetting what was learned before.
@@ -156,7 +175,7 @@ class AdaptingLayer(PreprocessingLayer, abc.ABC):
         if _is_one(data):
             yield data
             return
-        for batch in itertools.islice(_walk(data, self._where()), steps):
+        for batch in itertools.islice(batches_in(data, self._where()), steps):
             is_pair = isinstance(batch, tuple) or (isinstance(data, DataLoader) and isinstance(batch, list))
             yield batch[0] if is_pair and not is_text(batch) and batch and not np.isscalar(batch[0]) else batch
 
@@ -169,7 +188,8 @@ def _is_one(data: Any) -> bool:
     return isinstance(data, (str, bytes, Tensor)) or hasattr(data, "__array__")
 
 
-def _walk(data: Any, where: str) -> Iterator[Any]:
+def batches_in(data: Any, where: str) -> Iterator[Any]:
+    """The batches that a DataLoader, a PyDataset or an iterable gives."""
     if hasattr(data, "num_batches") and hasattr(data, "__getitem__"):
         return (data[index] for index in range(len(data)))
     if isinstance(data, Dataset) and not isinstance(data, IterableDataset):

@@ -40,6 +40,7 @@ class CategoryEncoding(PreprocessingLayer):
     Source: https://keras.io/api/layers/preprocessing_layers/categorical/category_encoding/
     """
 
+    takes_gaps = False
     _unsaved = frozenset({"sparse"})
 
     def __init__(
@@ -85,7 +86,7 @@ def as_decimals(values: np.ndarray) -> list[str | bytes]:
 class _HashingLayer(PreprocessingLayer):
     """Base of the layers that put strings and integers into buckets."""
 
-    takes_text = True
+    takes_text, takes_gaps = True, False
 
     def __init__(self, num_bins: int, output_mode: str, modes: tuple[str, ...], sparse: bool, **kwargs: Any) -> None:
         if kwargs.get("dtype") is None:

@@ -18,7 +18,7 @@ from lamina.core.seeds import SeedGenerator
 from lamina.core.tensors import convert_to_tensor
 from lamina.layers.preprocessing import boxes as bounding
 from lamina.layers.preprocessing.image_base import BaseImagePreprocessingLayer, Range, images_in
-from lamina.ops.warping import affine_transform, elastic_transform, homography, perspective_transform
+from lamina.ops.warping import affine_transform, elastic_transform, homography, perspective_transform, project
 
 
 class _Warp(BaseImagePreprocessingLayer):
@@ -194,9 +194,7 @@ class _Affine(_Warp):
 
     def get_transformed_x_y(self, x: Any, y: Any, transform: Any) -> tuple[Tensor, Tensor]:
         """Where a pixel (x, y) of the result is found, each of shape (batch, 1)."""
-        a0, a1, a2, b0, b1, b2, c0, c1 = convert_to_tensor(transform).split(1, dim=-1)
-        depth = c0 * x + c1 * y + 1
-        return (a0 * x + a1 * y + a2) / depth, (b0 * x + b1 * y + b2) / depth
+        return project(convert_to_tensor(transform)[:, None], x, y)
 
     def get_shifted_bbox(self, bounding_boxes: Any, w_shift_factor: Any, h_shift_factor: Any) -> dict[str, Any]:
         """Boxes "xyxy" moved to the left and up by numbers (batch, 1)."""
@@ -489,11 +487,9 @@ class RandomPerspective(_Warp):
 
     def _moved(self, boxes: Tensor, transformation: Any) -> Tensor:
         start, end = (convert_to_tensor(transformation[key], boxes.dtype) for key in ("start_points", "end_points"))
-        a0, a1, a2, b0, b1, b2, c0, c1 = homography(end, start)[:, None, None].unbind(-1)
         x1, y1, x2, y2 = boxes.unbind(-1)
         xs, ys = torch.stack([x1, x2, x2, x1], dim=-1), torch.stack([y1, y1, y2, y2], dim=-1)
-        depth = c0 * xs + c1 * ys + 1
-        tilted = bounding.around((a0 * xs + a1 * ys + a2) / depth, (b0 * xs + b1 * ys + b2) / depth)
+        tilted = bounding.around(*project(homography(end, start)[:, None, None], xs, ys))
         return torch.where(convert_to_tensor(transformation["apply_perspective"])[:, None, None], tilted, boxes)
 
 

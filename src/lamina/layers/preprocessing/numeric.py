@@ -135,6 +135,11 @@ class Normalization(AdaptingLayer):
         return kept
 
     @property
+    def learns(self) -> bool:
+        """Whether mean and variance are learned."""
+        return self._mean is None
+
+    @property
     def mean(self) -> Tensor | None:
         """The mean, in a shape that broadcasts to the inputs; None before the layer is built."""
         return self._moments()[0] if self.built else None
@@ -166,7 +171,7 @@ class Normalization(AdaptingLayer):
 
     def reset_state(self) -> None:
         """Forget mean and variance."""
-        if self._mean is not None:
+        if not self.learns:
             raise StateError(
                 "The layer was given mean and variance, so there is nothing to adapt.",
                 where=self._where(),
@@ -176,7 +181,7 @@ class Normalization(AdaptingLayer):
 
     def update_state(self, data: Any) -> None:
         """Take a batch into mean and variance."""
-        x = self._taken_in(data)
+        x = self._without_gaps(self._taken_in(data))
         if not self.built:
             self.build(tuple(x.shape))
         kept, wanted = self._kept, self._broadcast_shape
@@ -202,7 +207,7 @@ class Normalization(AdaptingLayer):
     @torch.no_grad()
     def finalize_state(self) -> None:
         """Keep mean and variance as weights."""
-        if self._mean is None and self.built and self._seen[0]:
+        if self.learns and self.built and self._seen[0]:
             self.adapt_mean.copy_(self._seen[1])
             self.adapt_variance.copy_(self._seen[2])
 
@@ -259,6 +264,11 @@ class Discretization(AdaptingLayer):
         self.autocast = False  # values of half precision would fall into other bins
 
     @property
+    def learns(self) -> bool:
+        """Whether the boundaries are learned."""
+        return self.num_bins is not None
+
+    @property
     def output_dtype(self) -> str:
         """The dtype of the outputs."""
         return "int32" if self.output_mode == "int" else self.compute_dtype
@@ -294,7 +304,7 @@ class Discretization(AdaptingLayer):
 
     def reset_state(self) -> None:
         """Forget the data seen."""
-        if self.num_bins is None:
+        if not self.learns:
             raise StateError(
                 "The layer was given its boundaries, so there is nothing to adapt.",
                 where=self._where(),
@@ -304,7 +314,7 @@ class Discretization(AdaptingLayer):
 
     def update_state(self, data: Any) -> None:
         """Take a batch into the summary of the data: some of its values, and how many each stands for."""
-        values = np.sort(convert_to_numpy(self._taken_in(data)).astype("float32"), axis=None)
+        values = np.sort(convert_to_numpy(self._without_gaps(self._taken_in(data))).astype("float32"), axis=None)
         step = max(values.size / (1.0 / self.epsilon), 1)
         chosen = values[int(step - 1) :: int(step)]
         both = np.concatenate(([chosen, np.full_like(chosen, step)], self.summary), axis=1)

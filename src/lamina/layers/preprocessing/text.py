@@ -182,6 +182,11 @@ class TextVectorization(AdaptingLayer):
         """Use these tokens; see `StringLookup`."""
         self._lookup_layer.set_vocabulary(vocabulary, idf_weights)
 
+    @property
+    def learns(self) -> bool:
+        """Whether the vocabulary is learned."""
+        return self._lookup_layer.learns
+
     def adapt(  # pyright: ignore[reportIncompatibleMethodOverride] - Keras's order of parameters
         self, data: Any, batch_size: int | None = None, steps: int | None = None
     ) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from lamina.core.config import floatx
 from lamina.core.dtypes import torch_dtype
 from lamina.core.errors import ArgumentError, DataError, FileError, StateError, listing
+from lamina.core.limits import claim
 from lamina.core.tensors import convert_to_numpy
 from lamina.graph.tensor import KerasTensor
 from lamina.layers.preprocessing import hashing
@@ -34,6 +35,7 @@ class Lookup(AdaptingLayer):
     terms. A vocabulary that was learned is saved as an asset of the model, one that was given in its config.
     """
 
+    takes_gaps = False
     vocabulary_dtype: str
     max_tokens: int | None
 
@@ -78,6 +80,7 @@ class Lookup(AdaptingLayer):
             raise ArgumentError("invert=True goes with output_mode='int'.", where=where, received=repr(output_mode))
         if idf_weights is not None and self.output_mode != "tf_idf":
             raise ArgumentError("idf_weights are for output_mode='tf_idf'.", where=where, received=repr(output_mode))
+        claim(8 * num_oov_indices, f"{where}, num_oov_indices")
         self.max_tokens, self.num_oov_indices, self.pad_to_max_tokens = max_tokens, num_oov_indices, pad_to_max_tokens
         self.mask_token, self.oov_token = mask_token, oov_token
         self.invert, self.sparse = invert, sparse
@@ -252,6 +255,11 @@ class Lookup(AdaptingLayer):
         self._idf = np.pad(whole, (0, max((self._depth() or 0) - len(whole), 0)))
 
     # Learning.
+
+    @property
+    def learns(self) -> bool:
+        """Whether the vocabulary is learned."""
+        return not self._is_given
 
     def reset_state(self) -> None:
         """Forget the terms seen."""
