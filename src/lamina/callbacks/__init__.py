@@ -1,13 +1,24 @@
 """Hooks into fit, evaluate and predict."""
 
+from lamina.callbacks.backup import BackupAndRestore as BackupAndRestore
 from lamina.callbacks.base import Callback as Callback
 from lamina.callbacks.callback_list import CallbackList as CallbackList
 from lamina.callbacks.csv_logger import CSVLogger as CSVLogger
+from lamina.callbacks.device_memory import DeviceMemory as DeviceMemory
 from lamina.callbacks.early_stopping import EarlyStopping as EarlyStopping
+from lamina.callbacks.experiment import MLflowLogger as MLflowLogger
+from lamina.callbacks.experiment import WandbLogger as WandbLogger
+from lamina.callbacks.gradient_norm import GradientNorm as GradientNorm
 from lamina.callbacks.history import History as History
 from lamina.callbacks.lambda_callback import LambdaCallback as LambdaCallback
 from lamina.callbacks.learning_rate import LearningRateScheduler as LearningRateScheduler
 from lamina.callbacks.learning_rate import ReduceLROnPlateau as ReduceLROnPlateau
+from lamina.callbacks.learning_rate_finder import LearningRateFinder as LearningRateFinder
+from lamina.callbacks.learning_rate_finder import find_learning_rate as find_learning_rate
 from lamina.callbacks.model_checkpoint import ModelCheckpoint as ModelCheckpoint
+from lamina.callbacks.orbax_checkpoint import OrbaxCheckpoint as OrbaxCheckpoint
 from lamina.callbacks.progress import ProgbarLogger as ProgbarLogger
+from lamina.callbacks.remote_monitor import RemoteMonitor as RemoteMonitor
+from lamina.callbacks.swap_ema_weights import SwapEMAWeights as SwapEMAWeights
+from lamina.callbacks.tensorboard import TensorBoard as TensorBoard
 from lamina.callbacks.terminate_on_nan import TerminateOnNaN as TerminateOnNaN

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from lamina.core import tree
+
 HOOKS = (
     "on_train_begin",
     "on_train_end",
@@ -54,6 +56,8 @@ class Callback:
     keeps_logs: bool = True
     # Its batch hooks want to be called for every batch; otherwise once for several is enough.
     hears_every_batch: bool = True
+    # The attributes that `get_state` keeps.
+    kept: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self.params: dict[str, Any] | None = None
@@ -72,6 +76,26 @@ class Callback:
         """The model, without a DistributedDataParallel around it."""
         model = getattr(self, "_model", None)
         return model.module if isinstance(model, torch.nn.parallel.DistributedDataParallel) else model
+
+    def get_state(self) -> dict[str, Any]:
+        """What the callback must know again for training to go on as if it had not stopped.
+
+        Asked when all callbacks have heard of the end of an epoch, or of a batch.
+
+        Returns:
+            the attributes named in `kept`: what JSON can hold, arrays, tensors, and lists and dicts of these.
+        """
+        return {name: tree.map_structure(lambda leaf: leaf, getattr(self, name)) for name in self.kept}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take up what `get_state` gave; called after `on_train_begin` of the run that goes on.
+
+        Args:
+            state: what `get_state` gave, arrays in the place of tensors if it comes from a file.
+        """
+        for name in self.kept:
+            if name in state:
+                setattr(self, name, state[name])
 
     def on_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Older name of `on_train_batch_begin`."""

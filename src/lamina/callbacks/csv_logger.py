@@ -34,19 +34,24 @@ class CSVLogger(Callback):
         self.append = append
         self.keys: list[str] | None = None
         self.csv_file: TextIO | None = None
+        self._end: int | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Open the file."""
+        """Open the file; what it holds goes when the first row is written, unless that row goes on from it."""
         self._close()
         self.keys = None
-        mode = "a" if self.append else "w"
-        self.csv_file = Path(self.filename).open(mode, newline="")  # noqa: SIM115 - open between epochs
+        self._end = None if self.append else 0
+        self.csv_file = Path(self.filename).open("a", newline="")  # noqa: SIM115 - open between epochs
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write a row; columns for validation are there from the first, since it may come later."""
         if self.csv_file is None:
             return
         logs = logs or {}
+        if self._end is not None:
+            self.csv_file.truncate(self._end)
+            self.csv_file.seek(0, os.SEEK_END)
+            self._end = None
         writer = csv.writer(self.csv_file, delimiter=self.sep)
         if self.keys is None:
             self.keys = sorted(logs)
@@ -60,6 +65,16 @@ class CSVLogger(Callback):
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Close the file."""
         self._close()
+
+    def get_state(self) -> dict[str, Any]:
+        """The columns, and how long the file is."""
+        size = 0 if self.csv_file is None else self.csv_file.tell() if self._end is None else self._end
+        return {"keys": self.keys, "size": size}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on where the file ended; rows that were written later are written again."""
+        self.keys = state["keys"]
+        self._end = min(state["size"], os.path.getsize(self.filename))
 
     def _close(self) -> None:
         if self.csv_file is not None:

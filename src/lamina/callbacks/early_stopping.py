@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from lamina.callbacks.monitor import MonitorCallback
+from lamina.core.config import say
 
 
 class EarlyStopping(MonitorCallback):
@@ -30,6 +31,8 @@ class EarlyStopping(MonitorCallback):
 
     Source: https://keras.io/api/callbacks/early_stopping/
     """
+
+    kept = ("best", "wait", "stopped_epoch", "best_epoch", "best_weights")
 
     def __init__(
         self,
@@ -86,13 +89,13 @@ class EarlyStopping(MonitorCallback):
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Say so, and restore the best weights."""
         if self.stopped_epoch > 0 and self.verbose > 0:
-            print(f"Epoch {self.stopped_epoch + 1}: stopped early")
+            say(f"Epoch {self.stopped_epoch + 1}: stopped early")
         if self.restore_best_weights and self.best_weights is not None:
             if self.verbose > 0:
-                print(f"Restoring the weights of epoch {self.best_epoch + 1}, the best")
+                say(f"Restoring the weights of epoch {self.best_epoch + 1}, the best")
             with torch.no_grad():
                 for weight, best in zip(self.model.weights, self.best_weights, strict=True):
-                    weight.copy_(best)
+                    weight.copy_(torch.as_tensor(best))
 
     def _keep(self, epoch: int) -> None:
         self.best_epoch = epoch

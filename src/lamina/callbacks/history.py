@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from lamina.callbacks.base import Callback
@@ -24,10 +25,29 @@ class History(Callback):
     Source: https://keras.io/api/models/model_training_apis/#fit-method
     """
 
+    kept = ("history", "epoch")
+
     def __init__(self) -> None:
         super().__init__()
         self.history: dict[str, list[Any]] = {}
         self.epoch: list[int] = []
+        self._fingerprint: Callable[[], dict[str, Any]] = dict
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What the results depend on: versions, device, threads, seed, hashes of data and configuration."""
+        return self._fingerprint()
+
+    def depends_on(self, fingerprint: Callable[[], dict[str, Any]]) -> None:
+        """Receive the fingerprint of the run, as a function, so that it is made only if somebody asks.
+
+        Args:
+            fingerprint: gives it.
+        """
+        self._fingerprint = fingerprint
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_fingerprint": dict}
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Start counting epochs."""

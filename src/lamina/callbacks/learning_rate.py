@@ -10,10 +10,11 @@ import torch
 
 from lamina.callbacks.base import Callback
 from lamina.callbacks.monitor import MonitorCallback
+from lamina.core.config import say
 from lamina.core.errors import ArgumentError, ArgumentTypeError, StateError
 
 
-def _optimizers(model: Any, where: str) -> dict[str, Any]:
+def optimizers_of(model: Any, where: str) -> dict[str, Any]:
     """The model's optimizers by the name their learning rate has in the logs."""
     optimizer = getattr(model, "optimizer", None)
     parts = getattr(optimizer, "optimizers", None)
@@ -21,6 +22,18 @@ def _optimizers(model: Any, where: str) -> dict[str, Any]:
     if any(not hasattr(part, "learning_rate") for part in named.values()):
         raise StateError("The optimizer has no learning_rate.", where=where, received=type(optimizer).__name__)
     return named
+
+
+def learning_rates(model: Any) -> dict[str, float]:
+    """The present learning rates by the names they have in the logs; none where the optimizer has none.
+
+    Args:
+        model: the model.
+    """
+    try:
+        return {name: float(part.learning_rate) for name, part in optimizers_of(model, "").items()}
+    except StateError:
+        return {}
 
 
 class LearningRateScheduler(Callback):
@@ -46,16 +59,16 @@ class LearningRateScheduler(Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Set the rate."""
-        for name, optimizer in _optimizers(self.model, "LearningRateScheduler").items():
+        for name, optimizer in optimizers_of(self.model, "LearningRateScheduler").items():
             rate = self._next_rate(epoch, float(optimizer.learning_rate))
             optimizer.learning_rate = rate
             if self.verbose > 0:
-                print(f"\nEpoch {epoch + 1}: {name} is set to {rate}.")
+                say(f"\nEpoch {epoch + 1}: {name} is set to {rate}.")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Add the rate to the results."""
         if logs is not None:
-            for name, optimizer in _optimizers(self.model, "LearningRateScheduler").items():
+            for name, optimizer in optimizers_of(self.model, "LearningRateScheduler").items():
                 logs[name] = float(optimizer.learning_rate)
 
     def _next_rate(self, epoch: int, rate: float) -> float:
@@ -105,6 +118,35 @@ class TorchScheduler(Callback):
         else:
             self.scheduler.step()
 
+    def get_state(self) -> dict[str, Any]:
+        """The scheduler's counters, and the rates it has set."""
+        rates = [float(group["lr"]) for group in self.scheduler.optimizer.param_groups]
+        return {"scheduler": _plain(self.scheduler.state_dict()), "rates": rates}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take them up; functions that the scheduler was made with stay its own."""
+        self.scheduler.load_state_dict(state["scheduler"])
+        for group, rate in zip(self.scheduler.optimizer.param_groups, state["rates"], strict=True):
+            if isinstance(group["lr"], torch.Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold of a scheduler's state; the rest is what it was made with."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items() if _is_plain(item)}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(isinstance(key, str) for key in value)
+    return value is None or isinstance(value, (bool, int, float, str))
+
 
 class ReduceLROnPlateau(MonitorCallback):
     """Lowers the learning rate when a result has stopped improving.
@@ -129,6 +171,8 @@ class ReduceLROnPlateau(MonitorCallback):
 
     Source: https://keras.io/api/callbacks/reduce_lr_on_plateau/
     """
+
+    kept = ("best", "wait", "cooldown_counter")
 
     def __init__(
         self,
@@ -171,7 +215,7 @@ class ReduceLROnPlateau(MonitorCallback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Compare, and perhaps lower the rate."""
         logs = logs if logs is not None else {}
-        for name, optimizer in _optimizers(self.model, "ReduceLROnPlateau").items():
+        for name, optimizer in optimizers_of(self.model, "ReduceLROnPlateau").items():
             logs[name] = float(optimizer.learning_rate)
         current = self.find(logs)
         if current is None:
@@ -191,11 +235,11 @@ class ReduceLROnPlateau(MonitorCallback):
     def _reduce(self, epoch: int) -> bool:
         """Lower the rates; whether any could be."""
         reduced = False
-        for name, optimizer in _optimizers(self.model, "ReduceLROnPlateau").items():
+        for name, optimizer in optimizers_of(self.model, "ReduceLROnPlateau").items():
             rate = float(optimizer.learning_rate)
             if rate > np.float32(self.min_lr):
                 optimizer.learning_rate = max(rate * self.factor, self.min_lr)
                 reduced = True
                 if self.verbose > 0:
-                    print(f"\nEpoch {epoch + 1}: {name} is lowered to {float(optimizer.learning_rate)}.")
+                    say(f"\nEpoch {epoch + 1}: {name} is lowered to {float(optimizer.learning_rate)}.")
         return reduced

@@ -24,6 +24,18 @@ class Logs(MutableMapping[str, Any], dict[str, Any]):  # type: ignore[misc]
         self._compute: Callable[[], Mapping[str, Any]] | None = compute
         self._tensors: Mapping[str, Any] | None = None
         self._numbers: dict[str, Any] | None = None
+        self._added: dict[str, Any] = {}
+
+    def add(self, values: Mapping[str, Any]) -> None:
+        """Put more values in, which are not fetched before someone looks.
+
+        Args:
+            values: tensors that do not change any more, or numbers.
+        """
+        if self._numbers is None:
+            self._added.update(values)
+        else:
+            self._numbers.update(to_numbers(values))
 
     def settle(self) -> None:
         """Compute the values now, without fetching them; after this, later steps do not change them."""
@@ -33,7 +45,7 @@ class Logs(MutableMapping[str, Any], dict[str, Any]):  # type: ignore[misc]
     def _read(self) -> dict[str, Any]:
         if self._numbers is None:
             self.settle()
-            self._numbers = to_numbers(self._tensors)
+            self._numbers = to_numbers({**(self._tensors or {}), **self._added})
         return self._numbers
 
     def __getitem__(self, name: str) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from lamina.callbacks.monitor import MonitorCallback
+from lamina.core.config import say
 from lamina.core.errors import ArgumentError, FileError, nearest, warn_once
 
 
@@ -38,6 +39,7 @@ class ModelCheckpoint(MonitorCallback):
     """
 
     keeps_logs = False
+    kept = ("best", "_batches", "_last_batch")
 
     def __init__(
         self,
@@ -131,7 +133,7 @@ class ModelCheckpoint(MonitorCallback):
 
     def _say(self, message: str) -> None:
         if self.verbose > 0:
-            print(message)
+            say(message)
 
     def _path(self, epoch: int, batch: int | None, logs: Any) -> str:
         values = {**logs, "epoch": epoch + 1}

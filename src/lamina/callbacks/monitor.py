@@ -36,6 +36,8 @@ class MonitorCallback(Callback):
         min_delta: improvements smaller than this do not count.
     """
 
+    kept = ("best",)
+
     def __init__(
         self,
         monitor: str = "val_loss",

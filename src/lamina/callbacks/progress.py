@@ -1,4 +1,4 @@
-"""The progress bar: a line redrawn a few times a second on a terminal, one line an epoch elsewhere."""
+"""The progress bar: a line redrawn a few times a second on a terminal or in a notebook, one line an epoch elsewhere."""
 
 from __future__ import annotations
 
@@ -12,14 +12,22 @@ from typing import Any
 import numpy as np
 
 from lamina.callbacks.base import Callback
+from lamina.core.config import is_interactive_logging_enabled, say
 from lamina.core.errors import ArgumentError
 
 _BOLD, _GREEN, _GRAY, _PLAIN = "\x1b[1m", "\x1b[32m", "\x1b[90m", "\x1b[0m"
 
 
+def is_notebook() -> bool:
+    """Whether what is shown goes to a Jupyter notebook, or to what works like one."""
+    return "ipykernel" in sys.modules and type(sys.stdout).__module__.startswith(("ipykernel", "google.colab"))
+
+
 def can_redraw() -> bool:
     """Whether the output is a terminal or a notebook, where a line can be drawn over."""
-    if "ipykernel" in sys.modules or "PYCHARM_HOSTED" in os.environ:
+    if not is_interactive_logging_enabled():
+        return False
+    if is_notebook() or "PYCHARM_HOSTED" in os.environ:
         return True
     return bool(getattr(sys.stdout, "isatty", bool)()) and os.environ.get("TERM") != "dumb"
 
@@ -35,6 +43,9 @@ class Progbar:
         stateful_metrics: names shown as they are; all others are averaged over the steps.
         stateless_metrics: names averaged over the steps; all others are shown as they are.
         unit_name: what a step is called.
+
+    Attributes:
+        notes: what is shown at the end of a line that will be drawn over, as far as there is room.
 
     Raises:
         ArgumentError: both lists of names are given.
@@ -67,7 +78,9 @@ class Progbar:
         self.unit_name = unit_name
         self.stateful_metrics = None if stateless_metrics is not None else set(stateful_metrics or ())
         self.stateless_metrics = None if stateless_metrics is None else set(stateless_metrics)
-        self._redraws = can_redraw()
+        self.notes: list[str] = []
+        self._redraws = can_redraw() and is_interactive_logging_enabled()
+        self._handle: Any = None
         self._sums: dict[str, tuple[float, int]] = {}
         self._seen = 0
         self._start = time.perf_counter()
@@ -120,20 +133,38 @@ class Progbar:
             self._time(now, final),
             *(f"{name}: {_number(s / max(n, 1))}" for name, (s, n) in self._sums.items()),
         ]
-        text = " - ".join(parts)
+        notes = [] if final else list(self.notes)
+        text = " - ".join(parts + notes)
         count = f"{self._seen:{len(str(self.target))}d}/{self.target}" if self.target else f"{self._seen}/?"
         if not colored:
             between = " " + "━" * self.width + " " if self.verbose == 1 and self.target else " - "
-            print(f"{count}{between}{text}", flush=True)
+            say(f"{count}{between}{text}")
             return
-        width = len(count) + len(text) + 2 + (self.width if self.target else 0)
+        if is_notebook():
+            self._show(f"{count} {self._bar()} {text}")
+            return
         room = shutil.get_terminal_size().columns - 1
+        fixed = len(count) + 2 + (self.width if self.target else 0)
+        while notes and fixed + len(text) > room:
+            notes.pop()
+            text = " - ".join(parts + notes)
+        width = fixed + len(text)
         if width > room and not final:  # a line that wraps could not be drawn over
             text, width = text[: room - width], room
         line = f"\r{_BOLD}{count}{_PLAIN} {self._bar()} {text}{' ' * max(0, self._drawn_width - width)}"
         self._drawn_width = width
         sys.stdout.write(line + ("\n" if final else ""))
         sys.stdout.flush()
+
+    def _show(self, line: str) -> None:
+        """Replace what the notebook shows: a notebook keeps all that is written, but of a display only the last."""
+        from IPython.display import display
+
+        data = {"text/plain": line}
+        if self._handle is None:
+            self._handle = display(data, raw=True, display_id=True)
+        else:
+            self._handle.update(data, raw=True)
 
     def _bar(self) -> str:
         if not self.target:
@@ -172,6 +203,9 @@ def _number(value: float) -> str:
 class ProgbarLogger(Callback):
     """Shows the progress of fit, evaluate and predict. Batch results are read only when the line is redrawn.
 
+    While an epoch runs, its line shows the time left for it, the time of a step, the results so far, the time left for
+    all epochs, and steps per second; when it is over, the time it took, the time of a step and the results.
+
     Example:
         >>> callback = ProgbarLogger()
         >>> callback.set_params({"verbose": 2, "epochs": 3, "steps": 10})
@@ -194,6 +228,9 @@ class ProgbarLogger(Callback):
         self.progbar: Progbar | None = None
         self._next_draw = 0.0
         self._in_fit = False
+        self._epoch = 0
+        self._begun = 0.0
+        self._taken: list[float] = []
 
     def set_params(self, params: dict[str, Any]) -> None:
         """Receive "verbose", "epochs" and "steps" of the call."""
@@ -208,11 +245,13 @@ class ProgbarLogger(Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Validation within fit shows nothing of its own."""
         self._in_fit = True
+        self._taken = []
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Name the epoch."""
         if self.verbose and self.epochs > 1:
-            print(f"Epoch {epoch + 1}/{self.epochs}", flush=True)
+            say(f"Epoch {epoch + 1}/{self.epochs}")
+        self._epoch = epoch
         self._begin()
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
@@ -230,6 +269,7 @@ class ProgbarLogger(Callback):
         now = time.perf_counter()
         if now >= self._next_draw and self.progbar is not None:
             self._next_draw = now + self.interval
+            self.progbar.notes = self._notes(now)
             self.progbar.update(self.seen, (logs or {}).items(), finalize=False)
 
     def on_test_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -243,6 +283,7 @@ class ProgbarLogger(Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Draw the finished line."""
+        self._taken.append(time.perf_counter() - self._begun)
         self._end(logs)
 
     def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
@@ -257,8 +298,21 @@ class ProgbarLogger(Callback):
     def _begin(self) -> None:
         self.seen = 0
         self._next_draw = 0.0
+        self._begun = time.perf_counter()
         # Accumulated results are already means over the epoch, so none is averaged again.
         self.progbar = Progbar(self.target, verbose=self.verbose, interval=0.0, stateless_metrics=())
+
+    def _notes(self, now: float) -> list[str]:
+        """The time left for all epochs, and steps per second."""
+        step = max(now - self._begun, 1e-9) / self.seen
+        speed = f"{1 / step:.{0 if step < 0.1 else 1}f} steps/s"
+        rest = self.epochs - self._epoch - 1 if self._in_fit else 0
+        if rest <= 0 or self.target is None:
+            return [speed]
+        # Epochs that are over tell best what one takes with its validation.
+        whole = sum(self._taken) / len(self._taken) if self._taken else step * self.target
+        left = max(whole - (now - self._begun), step * (self.target - self.seen)) + rest * whole
+        return [f"{_clock(left)} to the end", speed]
 
     def _end(self, logs: Mapping[str, Any] | None) -> None:
         if self.progbar is None:

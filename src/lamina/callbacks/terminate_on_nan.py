@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lamina.callbacks.base import Callback
+from lamina.core.config import say
 
 
 class TerminateOnNaN(Callback):
@@ -34,5 +35,5 @@ class TerminateOnNaN(Callback):
             return
         if self.raise_error:
             raise RuntimeError(f"The loss became {loss} at batch {batch}.")
-        print(f"Batch {batch}: the loss is {loss}, training ends")
+        say(f"Batch {batch}: the loss is {loss}, training ends")
         self.model.stop_training = True
