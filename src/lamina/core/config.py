@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lamina.core.errors import ArgumentError, nearest
 
 _FLOATS = ("bfloat16", "float16", "float32", "float64")
+_logger = logging.getLogger("lamina")
 _FORMATS = ("channels_last", "channels_first")
 
 
@@ -19,9 +23,20 @@ class _Settings:
     image_data_format: str = "channels_last"
     flash_attention: bool | None = None
     keep_memory: bool = True
+    interactive_logging: bool = True
+    max_epochs: int | None = None
+    max_steps_per_epoch: int | None = None
 
 
-_settings = _Settings()
+def _limit(name: str) -> int | None:
+    """A limit that the environment sets."""
+    value = os.environ.get(name)
+    if value is None or value.isdecimal():
+        return int(value) if value else None
+    raise ArgumentError("This is no number.", where=f"the environment variable {name}", received=repr(value))
+
+
+_settings = _Settings(max_epochs=_limit("KERAS_MAX_EPOCHS"), max_steps_per_epoch=_limit("KERAS_MAX_STEPS_PER_EPOCH"))
 
 
 def backend() -> str:
@@ -128,3 +143,115 @@ def set_keep_memory(value: bool) -> None:
         >>> set_keep_memory(True)
     """
     _settings.keep_memory = bool(value)
+
+
+def set_backend(backend: str) -> None:
+    """Name the engine: lamina has one, so that anything but "torch" is an error.
+
+    Raises:
+        ArgumentError: it is another one.
+
+    Example:
+        >>> set_backend("torch")
+    """
+    if backend != "torch":
+        raise ArgumentError(
+            "lamina has no other engine than PyTorch.",
+            where="backend",
+            expected="'torch'",
+            received=repr(backend),
+            fix="leave the call out, or run the script on Keras itself",
+        )
+
+
+def is_nnx_enabled() -> bool:
+    """False: NNX belongs to JAX."""
+    return False
+
+
+def enable_unsafe_deserialization() -> None:
+    """Keras's switch that lets files run their code: it does nothing here, and says so.
+
+    What a file names is looked up in the registry, never imported or run, so there is nothing to switch on.
+    """
+    warnings.warn(
+        "enable_unsafe_deserialization() changes nothing: lamina never runs code from a file. Register your own "
+        "classes and functions with @lamina.saving.register_keras_serializable(), or pass custom_objects to the load.",
+        stacklevel=2,
+    )
+
+
+def max_epochs() -> int | None:
+    """The most epochs that one `fit` may run, or None."""
+    return _settings.max_epochs
+
+
+def set_max_epochs(max_epochs: int | None) -> None:
+    """Cut every `fit` to so many epochs, to try a script out; the environment variable KERAS_MAX_EPOCHS does it too.
+
+    Args:
+        max_epochs: the limit, or None for no limit.
+
+    Example:
+        >>> set_max_epochs(1)
+        >>> max_epochs()
+        1
+        >>> set_max_epochs(None)
+    """
+    _settings.max_epochs = max_epochs
+
+
+def max_steps_per_epoch() -> int | None:
+    """The most batches that an epoch of `fit`, `evaluate` or `predict` may have, or None."""
+    return _settings.max_steps_per_epoch
+
+
+def set_max_steps_per_epoch(max_steps_per_epoch: int | None) -> None:
+    """Cut every epoch to so many batches, to try a script out; so does KERAS_MAX_STEPS_PER_EPOCH.
+
+    Args:
+        max_steps_per_epoch: the limit, or None for no limit.
+    """
+    _settings.max_steps_per_epoch = max_steps_per_epoch
+
+
+def limited(wanted: Any, limit: int | None, name: str) -> Any:
+    """The number wanted, or the limit where that is lower, with a warning; None wants no end.
+
+    Example:
+        >>> limited(20, None, "epochs"), limited(2, 5, "epochs")
+        (20, 2)
+    """
+    if not limit or (wanted and wanted <= limit):
+        return wanted
+    warnings.warn(f"Limiting {name} to {limit}, as lamina.config says.", stacklevel=3)
+    return limit
+
+
+def enable_interactive_logging() -> None:
+    """Have progress and messages printed, as they are from the start."""
+    _settings.interactive_logging = True
+
+
+def disable_interactive_logging() -> None:
+    """Have progress and messages go to the logger "lamina", as suits servers and jobs, instead of being printed."""
+    _settings.interactive_logging = False
+
+
+def is_interactive_logging_enabled() -> bool:
+    """Whether progress and messages are printed.
+
+    Example:
+        >>> is_interactive_logging_enabled()
+        True
+    """
+    return _settings.interactive_logging
+
+
+def say(text: str, end: str = "\n") -> None:
+    """Print a message for the user, or log it where interactive logging is disabled."""
+    if not _settings.interactive_logging:
+        if text.strip():
+            _logger.info(text.strip())
+        return
+    print(text, end=end, flush=True)

@@ -5,46 +5,81 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
+from typing import Any, Self
+
+from lamina.core.errors import ArgumentError
 
 
 class _Local(threading.local):
     def __init__(self) -> None:
-        self.names: list[tuple[str, object]] = []
+        self.names: list[name_scope] = []
         self.entry: object | None = None
         self.stand_in: int | None = None
+        self.symbolic = 0
 
 
 _local = _Local()
 
 
-@contextlib.contextmanager
-def name_scope(name: str, caller: object = None) -> Iterator[None]:
+class name_scope:
     """Put `name/` before the paths of variables made inside; not again when the same caller opened the last scope.
 
+    Args:
+        name: the name, without a slash.
+        caller: the object that opens the scope.
+        deduplicate: whether a scope that the same caller opened last under the same name counts as this one.
+        override_parent: a path that takes the place of those of the scopes around this one.
+
+    Raises:
+        ArgumentError: the name is no string, or holds a slash.
+
     Example:
-        >>> with name_scope("encoder"):
+        >>> with name_scope("encoder"), name_scope("block", override_parent="decoder"):
         ...     current_path()
-        'encoder'
+        'decoder/block'
     """
-    names = _local.names
-    if caller is not None and names and names[-1][1] is caller:
-        yield
-        return
-    names.append((name, caller))
-    try:
-        yield
-    finally:
-        names.pop()
+
+    __slots__ = ("_entered", "caller", "deduplicate", "name", "override_parent")
+
+    def __init__(
+        self, name: str, caller: object = None, deduplicate: bool = True, override_parent: str | None = None
+    ) -> None:
+        if not isinstance(name, str) or "/" in name:
+            raise ArgumentError("A scope's name is a string without a slash.", where="name", received=repr(name))
+        self.name, self.caller = name, caller
+        self.deduplicate, self.override_parent = deduplicate, override_parent
+        self._entered = False
+
+    def __enter__(self) -> Self:
+        names = _local.names
+        if self.deduplicate and self.caller is not None and names:
+            last = names[-1]
+            if last.caller is self.caller and last.name == self.name:
+                return self
+        names.append(self)
+        self._entered = True
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._entered:
+            self._entered = False
+            if _local.names:
+                _local.names.pop()
 
 
 def current_path() -> str:
     """The open name scopes, joined by slashes."""
-    return "/".join(name for name, _ in _local.names)
+    parts: list[str] = []
+    for scope in _local.names:
+        if scope.override_parent is not None:
+            parts = [part for part in scope.override_parent.split("/") if part]
+        parts.append(scope.name)
+    return "/".join(parts)
 
 
 def within(caller: object) -> bool:
     """Whether a scope that this caller opened is open."""
-    return any(opener is caller for _, opener in _local.names)
+    return any(scope.caller is caller for scope in _local.names)
 
 
 @contextlib.contextmanager
@@ -60,6 +95,33 @@ def inferring(stand_in: int) -> Iterator[None]:
 def unknown_stand_in() -> int | None:
     """The size that stands for an unknown dimension while shapes are inferred, else None."""
     return _local.stand_in
+
+
+class SymbolicScope:
+    """Marks a stretch of code as working on symbolic tensors, for code that asks `in_symbolic_scope()`.
+
+    Example:
+        >>> with SymbolicScope():
+        ...     in_symbolic_scope()
+        True
+
+    Source: https://keras.io/api/utils/
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def __enter__(self) -> Self:
+        _local.symbolic += 1
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        _local.symbolic -= 1
+
+
+def in_symbolic_scope() -> bool:
+    """Whether a SymbolicScope is open, or shapes are being inferred."""
+    return _local.symbolic > 0 or _local.stand_in is not None
 
 
 @contextlib.contextmanager

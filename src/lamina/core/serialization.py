@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from lamina.core.dtypes import standardize_dtype
-from lamina.core.errors import ArgumentError, ArgumentTypeError, FileError, nearest
+from lamina.core.errors import ArgumentError, ArgumentTypeError, FileError, LaminaError, nearest
+from lamina.core.limits import Limits, loading, nested
 from lamina.core.registry import (
     builtin_name,
     find_builtin,
@@ -21,7 +22,21 @@ from lamina.core.registry import (
 )
 from lamina.core.tensors import convert_to_tensor
 
-MAX_DEPTH = 200
+# What constructors make of a config that is none.
+_BAD_CONFIG = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+class ConfigError(FileError, TypeError):
+    """A config does not describe an object that can be made."""
 
 
 def is_serialized(value: Any) -> bool:
@@ -132,7 +147,12 @@ def _function_config(function: Any) -> dict[str, Any]:
 
 
 def deserialize_keras_object(
-    config: Any, custom_objects: Mapping[str, Any] | None = None, safe_mode: bool = True, **kwargs: Any
+    config: Any,
+    custom_objects: Mapping[str, Any] | None = None,
+    safe_mode: bool = True,
+    *,
+    limits: Limits | None = None,
+    **kwargs: Any,
 ) -> Any:
     """The object a config describes. Classes and functions come from the registry only, never by import.
 
@@ -140,31 +160,73 @@ def deserialize_keras_object(
         config: what `serialize_keras_object` gave.
         custom_objects: further objects by name.
         safe_mode: kept for Keras; code in a config is never run either way.
+        limits: bounds on what the config may ask for.
 
     Raises:
-        FileError: the config names an unknown object, holds code, or is nested too deeply.
+        FileError: the config names an unknown object, holds code, is nested too deeply or asks for too much memory.
 
     Example:
         >>> deserialize_keras_object({"class_name": "__numpy__", "config": {"value": [1.0], "dtype": "float32"}})
         array([1.], dtype=float32)
     """
     module_objects = kwargs.get("module_objects") or {}
-    with maybe_scope({**module_objects, **(custom_objects or {})}):
-        return _revive(config, 0)
+    with maybe_scope({**module_objects, **(custom_objects or {})}), loading(limits) as budget:
+        if not budget.depth and count_objects(config, budget.objects) > budget.objects:
+            raise FileError("The config holds too many objects.", expected=f"at most {budget.limits.objects}")
+        try:
+            return _revive(config)
+        except _BAD_CONFIG as error:
+            # Only the outermost call speaks: what is below may be tried in another way.
+            if budget.depth or isinstance(error, (LaminaError, NotImplementedError)):
+                raise
+            raise ConfigError(
+                "The object cannot be made from its config.",
+                where=str(config.get("class_name") if isinstance(config, Mapping) else type(config).__name__)[:80],
+                received=f"{type(error).__name__}: {error!s:.300}",
+                fix="check that get_config() and from_config() of your own classes go together",
+            ) from error
 
 
-def _revive(config: Any, depth: int) -> Any:
-    if depth > MAX_DEPTH:
-        raise FileError("The config is nested too deeply.", expected=f"at most {MAX_DEPTH} levels")
-    if isinstance(config, (list, tuple)):
-        values = [_revive(value, depth + 1) for value in config]
-        return tuple(values) if isinstance(config, tuple) else values
-    if not isinstance(config, Mapping):
+def count_objects(config: Any, most: int) -> int:
+    """How many objects a config describes; counting ends when there are more than `most`.
+
+    Example:
+        >>> count_objects([{"class_name": "Dense", "config": {"units": 2}}], 10)
+        1
+    """
+    stack, count = [config], 0
+    while stack and count <= most:
+        value = stack.pop()
+        if isinstance(value, Mapping):
+            count += is_serialized(value)
+            stack += [item for item in value.values() if isinstance(item, (Mapping, list, tuple))]
+        elif isinstance(value, (list, tuple)):
+            stack += [item for item in value if isinstance(item, (Mapping, list, tuple))]
+    return count
+
+
+def _revive(config: Any) -> Any:
+    if isinstance(config, Mapping) and is_serialized(config):
+        with nested(1):
+            special = _SPECIAL.get(str(config["class_name"]))
+            return _revive_object(config) if special is None else _revive_value(special, config)
+    if not isinstance(config, (list, tuple, Mapping)):
         return config
-    if not is_serialized(config):
-        return {key: _revive(value, depth + 1) for key, value in config.items()}
-    special = _SPECIAL.get(str(config["class_name"]))
-    return special(config["config"]) if special is not None else _revive_object(config)
+    with nested():
+        if isinstance(config, Mapping):
+            return {key: _revive(value) for key, value in config.items()}
+        values = [_revive(value) for value in config]
+        return tuple(values) if isinstance(config, tuple) else values
+
+
+def _revive_value(special: Any, config: Mapping[str, Any]) -> Any:
+    """An array, a slice and the like."""
+    try:
+        return special(config["config"])
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        if isinstance(error, LaminaError):
+            raise
+        raise FileError("The config holds a value that is none.", received=f"{config!r:.120}: {error}") from error
 
 
 def _refuse_code(config: Any) -> Any:
@@ -175,9 +237,15 @@ def _refuse_code(config: Any) -> Any:
     )
 
 
+def _array_dtype(dtype: Any) -> Any:
+    """The dtype of an array in a config: of numbers, or of objects for text, whose own dtypes name any size."""
+    name = standardize_dtype(dtype)
+    return object if name == "string" else name
+
+
 _SPECIAL: dict[str, Any] = {
-    "__numpy__": lambda config: np.array(config["value"], dtype=config["dtype"]),
-    "__tensor__": lambda config: convert_to_tensor(config["value"], dtype=config["dtype"]),
+    "__numpy__": lambda config: np.array(config["value"], dtype=_array_dtype(config["dtype"])),
+    "__tensor__": lambda config: convert_to_tensor(config["value"], dtype=standardize_dtype(config["dtype"])),
     "__bytes__": lambda config: config["value"].encode("utf-8"),
     "__ellipsis__": lambda config: Ellipsis,
     "__slice__": lambda config: slice(config["start"], config["stop"], config["step"]),

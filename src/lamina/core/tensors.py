@@ -165,7 +165,7 @@ def convert_to_numpy(x: Any) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def device(name: str | torch.device) -> Iterator[None]:
+def device(device_name: str | torch.device) -> Iterator[torch.device]:
     """Within it, new tensors and weights live on this device: "cpu", "gpu:0" or "cuda:0", "mps".
 
     Example:
@@ -173,10 +173,10 @@ def device(name: str | torch.device) -> Iterator[None]:
         ...     convert_to_tensor([1.0]).device.type
         'cpu'
     """
-    spelled = str(name).lower().replace("gpu", "cuda")
-    with torch.device(spelled):
-        _forced.append(torch.device(spelled))
+    where = torch.device(str(device_name).lower().replace("gpu", "cuda"))
+    with where:
+        _forced.append(where)
         try:
-            yield
+            yield where
         finally:
             _forced.pop()

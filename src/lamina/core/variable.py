@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,11 +11,15 @@ import torch
 
 from lamina.core.dtypes import is_float, standardize_dtype, torch_dtype
 from lamina.core.errors import ArgumentError, ShapeError
+from lamina.core.limits import claim
 from lamina.core.naming import auto_name
 from lamina.core.outlines import with_data
 from lamina.core.registry import builtins_of, lookup
 from lamina.core.scopes import current_path
 from lamina.core.tensors import convert_to_numpy, convert_to_tensor, default_device
+
+# What a number takes at most; counted where a config asks for variables.
+_WIDEST = 8
 
 
 class Variable(torch.nn.Parameter):
@@ -32,6 +37,7 @@ class Variable(torch.nn.Parameter):
         aggregation: kept for Keras.
         synchronization: kept for Keras.
         name: its name; the path is the open name scopes and this.
+        layout: how it is laid out over devices; kept for Keras.
 
     Raises:
         ArgumentError: a function is given without a shape.
@@ -64,11 +70,14 @@ class Variable(torch.nn.Parameter):
         aggregation: str | None = None,
         synchronization: str | None = None,
         name: str | None = None,
+        layout: Any = None,
         path: str | None = None,
     ) -> Variable:
         """A variable with a first value."""
         if name is not None and (not isinstance(name, str) or "/" in name):
             raise ArgumentError("A variable's name is a string without a slash.", where="name", received=repr(name))
+        if shape is not None:
+            claim(math.prod(shape) * _WIDEST, f"variable '{name}'")
         with torch.no_grad(), with_data():
             value = _initial_value(initializer, shape, dtype)
         return cls._wrap(
@@ -79,6 +88,7 @@ class Variable(torch.nn.Parameter):
             autocast=autocast,
             aggregation=aggregation or "none",
             synchronization=synchronization or "auto",
+            layout=layout,
         )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -97,6 +107,7 @@ class Variable(torch.nn.Parameter):
         self.autocast = kept.get("autocast", True)
         self.aggregation = kept.get("aggregation", "none")
         self.synchronization = kept.get("synchronization", "auto")
+        self._layout = kept.get("layout")
         self.regularizer = kept.get("regularizer")
         self.constraint = kept.get("constraint")
         self.overwrite_with_gradient = False

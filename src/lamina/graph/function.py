@@ -183,7 +183,7 @@ def order_operations(nodes: Sequence[Node], outputs: Iterable[KerasTensor]) -> l
             continue
         seen.add(id(node))
         met.setdefault(id(node.operation), len(met))
-        stack += [node_of(tensor) for tensor in reversed(node.input_tensors)]
+        stack += reversed(node.parents)
     distances: dict[int, int] = {}
     operations: dict[int, Any] = {}
     distance_of: dict[int, int] = {}
@@ -191,9 +191,8 @@ def order_operations(nodes: Sequence[Node], outputs: Iterable[KerasTensor]) -> l
         key = id(node.operation)
         distance = max(distances.get(id(node), 0), distance_of.get(key, 0))
         distance_of[key], operations[key] = distance, node.operation
-        for tensor in node.input_tensors:
-            parent = id(node_of(tensor))
-            distances[parent] = max(distance + 1, distances.get(parent, 0))
+        for parent in node.parents:
+            distances[id(parent)] = max(distance + 1, distances.get(id(parent), 0))
     return [operations[key] for key in sorted(operations, key=lambda key: (-distance_of[key], met.get(key, -1)))]
 
 

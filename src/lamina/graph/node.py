@@ -78,8 +78,8 @@ class Node:
 
     @property
     def parents(self) -> list[Node]:
-        """The nodes whose results go into this one."""
-        return [node_of(tensor) for tensor in self.input_tensors]
+        """The nodes whose results go into this one; none for tensors that came from nowhere."""
+        return [tensor._node for tensor in self.input_tensors if hasattr(tensor, "_node")]
 
     def __repr__(self) -> str:
         return f"<Node operation={self.operation.name}>"

@@ -25,6 +25,8 @@ class KerasTensor:
         ragged: not supported; kept for Keras.
         record_history: kept for Keras.
         name: its name.
+        ragged_rank: kept for Keras.
+        row_splits_dtype: kept for Keras.
 
     Example:
         >>> KerasTensor((None, 3)).shape
@@ -35,6 +37,10 @@ class KerasTensor:
 
     _keras_history: node.KerasHistory
     _node: node.Node
+    sparse: bool = False
+    ragged: bool = False
+    ragged_rank: int | None = None
+    row_splits_dtype: str | None = None
 
     def __init__(
         self,
@@ -51,8 +57,6 @@ class KerasTensor:
             raise ArgumentTypeError("Sparse and ragged tensors are not supported.", fix="use dense tensors and a mask")
         self._shape = standardize_shape(shape)
         self._dtype = standardize_dtype(dtype)
-        self.sparse = sparse
-        self.ragged = ragged
         self.record_history = record_history
         self.name = name or auto_name("keras_tensor")
 
