@@ -16,6 +16,7 @@ from lamina.core import config, errors
 from lamina.core.naming import clear_session
 from lamina.core.policies import reset_dtype_policy
 from lamina.core.seeds import set_random_seed
+from lamina.core.tracebacks import disable_traceback_filtering
 
 # Where the suite decides about a change, it must give the same answer twice; elsewhere each run looks for new cases.
 settings.register_profile("ci", derandomize=True, deadline=None)
@@ -31,6 +32,7 @@ def _clean_state() -> None:
     clear_session(free_memory=False)
     set_random_seed(0)
     errors._said.clear()
+    disable_traceback_filtering()
     config.set_floatx("float32")
     reset_dtype_policy()
     config.set_epsilon(1e-7)

@@ -15,6 +15,7 @@ PROGRAMS = {
     "curves": "whether compiled training is eager training",
     "memory": "whether memory grows",
     "imports": "what importing costs",
+    "files": "saving and loading a gigabyte of weights",
     "first": "how soon the first step ends",
     "forward": "what a forward pass costs",
     "inputs": "rows a second for each kind of input",

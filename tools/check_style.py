@@ -17,19 +17,31 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE_LIMIT, FILE_AIM, FUNCTION_LIMIT = 1000, 600, 80
-API_BUDGET, BEYOND_BUDGET = 36_000, 9_000
-# What Keras has no name for: the engine under fit, the commands, the doctor, and the shims for old scripts.
+API_BUDGET, BEYOND_BUDGET = 38_000, 10_000
+# What Keras has no name for: the engine under fit, resuming, tables, export formats, the commands, the doctor, shims.
 BEYOND = (
-    "cli/", "compat/", "doctor/",
-    "core/memory.py", "core/outlines.py", "core/outline_rules.py",
-    "training/adoption.py", "training/capture.py", "training/code_store.py", "training/compiler.py",
-    "training/cuda_graph.py", "training/execution.py", "training/foreign.py", "training/report.py",
-    "training/resume.py", "training/serving.py", "training/tracing.py", "training/worker.py",
+    "callbacks/device_memory.py", "callbacks/doctor.py", "callbacks/experiment.py", "callbacks/gradient_norm.py",
+    "callbacks/learning_rate_finder.py", "cli/", "compat/", "core/limits.py", "core/memory.py", "core/outlines.py",
+    "core/outline_rules.py", "data/columns.py", "data/replay.py", "data/tables.py", "doctor/", "export/onnx.py",
+    "export/program.py", "export/signature.py", "export/torch_names.py", "saving/checkpoint.py",
+    "saving/hdf5_format.py", "saving/safetensors.py", "training/adoption.py", "training/capture.py",
+    "training/code_store.py", "training/compiler.py", "training/cuda_graph.py", "training/execution.py",
+    "training/fingerprint.py", "training/foreign.py", "training/hand_written.py", "training/plan.py",
+    "training/report.py", "training/resume.py", "training/serving.py", "training/tracing.py",
+    "training/whole_state.py", "training/worker.py", "visualization/curves.py", "visualization/figures.py",
+    "visualization/gallery.py", "visualization/layout.py", "visualization/learning_rates.py",
 )  # fmt: skip
+# Code lines of the classes that a newcomer reads first; what they share stands in bases, which have limits too.
+CLASS_LIMITS = {
+    "Dense": 60, "Dropout": 25, "BaseConv": 150, "RNN": 150, "LSTM": 150, "GRU": 150, "SimpleRNN": 150,
+    "MultiHeadAttention": 200, "HeadsLayer": 200,
+}  # fmt: skip
 AT_TOP = {"torch", "numpy", "optree", "lamina", *sys.stdlib_module_names}
 DELAYED = {
-    "PIL", "h5py", "matplotlib", "onnx", "onnxscript", "pandas", "rich", "safetensors", "scipy", "sklearn",
-    "tensorboard", "tensorflow", "torchmetrics", "torchvision", "typer", "yaml",
+    "ai_edge_litert", "h5py", "IPython", "litert_torch", "matplotlib", "mlflow", "onnx", "onnxruntime", "onnxscript",
+    "openvino", "pandas", "PIL", "pyarrow", "pydot", "rich", "safetensors", "scipy", "sklearn", "soundfile",
+    "tensorboard",
+    "tensorflow", "torchmetrics", "torchvision", "typer", "wandb", "yaml",
 }  # fmt: skip
 DELAYED_PARTS = ("torch.",)  # heavy parts of torch, such as torch.export or torch._inductor
 
@@ -67,6 +79,12 @@ def body_size(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     )
     first = body[1] if has_docstring and len(body) > 1 else body[0]
     return (function.end_lineno or first.lineno) - first.lineno + 1
+
+
+def class_size(source: str, node: ast.ClassDef) -> int:
+    """Code lines of a class, its decorators included."""
+    first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+    return code_lines("".join(source.splitlines(keepends=True)[first - 1 : node.end_lineno]))
 
 
 def imported(node: ast.Import | ast.ImportFrom) -> list[str]:
@@ -135,6 +153,10 @@ def check_file(path: Path) -> Iterator[tuple[int, str, bool]]:
     for node in ast.walk(module):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (size := body_size(node)) > FUNCTION_LIMIT:
             yield node.lineno, f"{node.name} has {size} lines, the limit is {FUNCTION_LIMIT}", True
+    for node in module.body:
+        limit = CLASS_LIMITS.get(node.name) if isinstance(node, ast.ClassDef) else None
+        if isinstance(node, ast.ClassDef) and limit and (size := class_size(source, node)) > limit:
+            yield node.lineno, f"{node.name} has {size} code lines, the limit is {limit}", True
     imports = Imports()
     imports.visit(module)
     yield from ((line, text, True) for line, text in imports.breaches)

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Compares every op with the real Keras: all dtypes, kinds of arguments and unknown sizes.
+"""Compares every op and every layer with the real Keras.
 
-    python tools/parity.py [OP ...]
+    python tools/parity.py [OP ...] [layers] [LAYER ...]
 
-Prints a line while it runs, then a table and every difference. Exits with 1 if there is any that
-tests/parity/lattice_differences.py does not explain, or an entry there that explains nothing any more.
+Ops are tried with all dtypes, kinds of arguments and unknown sizes; layers with a grid of their arguments, inputs,
+masks and policies, gradients and state included. Prints a line while it runs, then a table and every difference.
+Exits with 1 if there is any that tests/parity/lattice_differences.py, or the end of tests/parity/layer_cases.py, does
+not explain, or an entry there that explains nothing any more.
 """
 
 from __future__ import annotations
@@ -19,13 +21,63 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 os.environ["KERAS_BACKEND"] = "torch"
 
-from tests.parity import lattice  # noqa: E402
+from tests.parity import lattice, layer_grid  # noqa: E402
 from tests.parity.lattice_differences import DIFFERENCES  # noqa: E402
+from tests.parity.layer_cases import DIFFERENCES as LAYER_DIFFERENCES  # noqa: E402
+from tests.parity.layer_cases import TABLE  # noqa: E402
 
 COLUMNS = ("cases", "trials", "no answer", "deliberate", "differences")
 
 
 def main(chosen: list[str]) -> int:
+    """Runs the ops and layers that were chosen, or all; the exit status."""
+    names = [name for name in TABLE if not chosen or "layers" in chosen or name in chosen]
+    ops = [name for name in chosen if name not in TABLE and name != "layers"]
+    failed = run_ops(ops) if ops or not chosen else 0
+    return failed | run_layers(names) if names else failed
+
+
+def run_layers(names: list[str]) -> int:
+    """Runs the grid of these layers; the exit status."""
+    start = shown = time.monotonic()
+    count: collections.Counter[str] = collections.Counter()
+    unexplained: list[layer_grid.Difference] = []
+    used = set()
+    for done, name in enumerate(names):
+        for case in (case for row in TABLE[name] for case in layer_grid.cases_of(name, row)):
+            verdict = layer_grid.run(case)
+            entries = [layer_grid.known(difference, LAYER_DIFFERENCES) for difference in verdict.differences]
+            used |= {(id(entry), name) for entry in entries if entry is not None}
+            found = [d for d, entry in zip(verdict.differences, entries, strict=True) if entry is None]
+            unexplained += found
+            count["cases"] += 1
+            count["deliberate"] += len(entries) > len(found)
+            count["gradients"] += verdict.gradients
+            count["states"] += verdict.states
+            count["refused by both"] += verdict.refused
+            count["Keras errs about symbols"] += verdict.mistaken
+        if time.monotonic() - shown > 20:
+            shown = time.monotonic()
+            print(f"{done + 1}/{len(names)} layers, {count['cases']} cases, {len(unexplained)} differences", flush=True)
+    print(*unexplained, sep="\n")
+    stale = [
+        f"{name}: {entry.reason}"
+        for entry in LAYER_DIFFERENCES
+        for name in entry.layers.split()
+        if name in names and (id(entry), name) not in used
+    ]
+    if stale:
+        print("These no longer differ:", *stale, sep="\n  ")
+    print(
+        f"layers: {len(names)} layers, {count['cases']} cases, gradients ({count['gradients']}) and state "
+        f"({count['states']}) compared, {len(unexplained)} unexplained"
+    )
+    details = ", ".join(f"{count[key]} {key}" for key in ("refused by both", "deliberate", "Keras errs about symbols"))
+    print(f"  of the cases: {details}; {time.monotonic() - start:.0f} s")
+    return 1 if unexplained or stale else 0
+
+
+def run_ops(chosen: list[str]) -> int:
     """Runs the trials of the chosen ops, or of all; the exit status."""
     cases = [case for case in lattice.CASES if not chosen or case.op in chosen]
     table: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)

@@ -2,6 +2,7 @@
 
 from lamina.core.policies import AWQDTypePolicy as AWQDTypePolicy
 from lamina.core.policies import DTypePolicy as DTypePolicy
+from lamina.core.policies import DTypePolicy as FloatDTypePolicy  # noqa: F401
 from lamina.core.policies import DTypePolicyMap as DTypePolicyMap
 from lamina.core.policies import GPTQDTypePolicy as GPTQDTypePolicy
 from lamina.core.policies import Int4DTypePolicy as Int4DTypePolicy

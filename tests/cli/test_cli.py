@@ -7,7 +7,12 @@ import sys
 import zipfile
 from pathlib import Path
 
+import onnxruntime
 import pytest
+
+from lamina import Sequential, layers
+from lamina.cli.export import export_file
+from lamina.core.errors import ArgumentError
 
 SCRIPTS = Path(__file__).parent.parent / "compat" / "scripts"
 
@@ -46,3 +51,20 @@ def test_demo_learns_and_leaves_pictures_and_a_model(tmp_path):
     for name in ("curves.png", "predictions.png"):
         assert (tmp_path / "out" / name).read_bytes().startswith(b"\x89PNG")
     assert "config.json" in zipfile.ZipFile(tmp_path / "out" / "m.keras").namelist()
+
+
+def test_export_of_a_saved_model(tmp_path):
+    model = Sequential([layers.Input((None, 4), name="rows"), layers.Dense(2)])
+    model.save(tmp_path / "m.keras")
+    result = lamina("export", tmp_path / "m.keras", tmp_path / "m.onnx", "--shape", "?,5,4")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f"{tmp_path / 'm.keras'} -> {tmp_path / 'm.onnx'} (onnx, ")
+    session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"))
+    assert session.get_inputs()[0].shape == ["batch", 5, 4]
+    for source, target, shapes, said in (
+        ("m.keras", "m.bin", [], "No format"),
+        ("m.keras", "m.onnx", ["a"], "cannot be read"),
+        ("m.keras", "m.onnx", ["1,2,4", "1"], "Each input"),
+    ):
+        with pytest.raises(ArgumentError, match=said):
+            export_file(tmp_path / source, tmp_path / target, None, shapes)

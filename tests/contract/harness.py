@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -37,6 +38,7 @@ MODULES = (
     "preprocessing.numeric", "preprocessing.categories", "preprocessing.audio",
     "preprocessing.image_geometry", "preprocessing.image_warping", "preprocessing.image_colour",
     "preprocessing.image_histogram", "preprocessing.image_mixing", "preprocessing.image_policies",
+    "preprocessing.lookup", "preprocessing.text", "recurrent_base", "recurrent_cells", "torch_module",
 )  # fmt: skip
 
 Shape = tuple[int, ...]
@@ -55,9 +57,9 @@ class LayerCase:
     Args:
         layer: the class's name, in lamina as in Keras.
         arguments: the constructor's arguments, for both.
-        shape: the shape of the input with its batch, or a list of shapes for a layer of several inputs.
+        shape: the shape of the input with its batch, or a (nested) list of shapes for a layer of several inputs.
         label: what tells this case from others of the same layer.
-        kind: "float" for normal numbers, "ids" for integers below `high`.
+        kind: "float" for normal numbers, "ids" for integers below `high`, "text" for words.
         high: the bound of ids.
         unknown: axes besides the batch that may be unknown.
         output_dtype: None if it follows the policy, else what it always is.
@@ -71,11 +73,16 @@ class LayerCase:
         compiles: whether torch.compile must take it in one graph.
         exports: whether torch.export must take it, with a dynamic batch.
         tolerance: of comparisons between two ways to the same result.
+        spread: whether several inputs are arguments of their own, and not one list.
+        eager: for a layer that cannot be part of a traced step, words of the reason that capture must give.
+        noise: why the layer draws other numbers in a graph than eagerly; only the sizes of changes are then compared.
+        unsaved: for a layer without a config, words of the reason it must give.
+        peerless: why Keras on torch has no such layer, for one whose config cannot be compared.
     """
 
     layer: str
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
-    shape: Shape | list[Shape] = (2, 5)
+    shape: Shape | list[Any] = (2, 5)
     label: str = ""
     kind: str = "float"
     high: int = 10
@@ -91,6 +98,11 @@ class LayerCase:
     compiles: bool = False
     exports: bool = False
     tolerance: float = 1e-5
+    spread: bool = False
+    eager: str = ""
+    noise: str = ""
+    unsaved: str = ""
+    peerless: str = ""
 
     def __str__(self) -> str:
         return f"{self.layer}-{self.label}" if self.label else self.layer
@@ -105,12 +117,21 @@ class LayerCase:
 
     @property
     def shapes(self) -> list[Shape]:
-        """The shapes of the inputs as a list."""
-        return self.shape if isinstance(self.shape, list) else [self.shape]
+        """The shapes of all inputs as a flat list."""
+        return list(_flat(self.shape))
 
     def nest(self, values: Sequence[Any]) -> Any:
-        """One value, or a list for a layer of several inputs."""
-        return list(values) if isinstance(self.shape, list) else values[0]
+        """The values in the structure that the shapes have."""
+        rest = iter(values)
+
+        def packed(shape: Any) -> Any:
+            return [packed(part) for part in shape] if isinstance(shape, list) else next(rest)
+
+        return packed(self.shape)
+
+    def call(self, layer: Callable[..., Any], inputs: Any, **mode: Any) -> Any:
+        """The layer called with these inputs."""
+        return layer(*inputs, **mode) if self.spread else layer(inputs, **mode)
 
     def inputs(self, seed: int = 0, batch: int | None = None, dtype: torch.dtype = torch.float32) -> Any:
         """Inputs with random values, float ones with a gradient."""
@@ -120,17 +141,27 @@ class LayerCase:
             shape = shape if batch is None else (batch, *shape[1:])
             if self.kind == "ids":
                 values.append(torch.from_numpy(generator.integers(0, self.high, shape)))
+            elif self.kind == "text":
+                values.append(generator.choice(["a", "b", "a b", "c"], shape).astype(object))
             else:
                 values.append(torch.from_numpy(generator.normal(size=shape)).to(dtype).requires_grad_())
         return self.nest(values)
 
     def symbols(self, unknown: bool) -> Any:
         """Symbolic inputs, with unknown sizes if wanted."""
-        dtype = "int64" if self.kind == "ids" else "float32"
+        dtype = {"ids": "int64", "text": "string"}.get(self.kind, "float32")
         free = {0, *self.unknown} if unknown else set()
         return self.nest(
             [KerasTensor([None if axis in free else n for axis, n in enumerate(s)], dtype) for s in self.shapes]
         )
+
+
+def _flat(shape: Any) -> Iterator[Shape]:
+    if isinstance(shape, list):
+        for part in shape:
+            yield from _flat(part)
+    else:
+        yield shape
 
 
 def find(name: str) -> type[Layer]:
@@ -165,22 +196,22 @@ def assert_equal_outputs(first: Any, second: Any, tolerance: float = 0.0) -> Non
 def check_shapes(case: LayerCase) -> None:
     """The layer builds on symbolic and on real tensors, and the shapes agree, batch and all."""
     eager, known, unknown = case.make(), case.make(), case.make()
-    outputs = leaves(eager(case.inputs()))
+    outputs = leaves(case.call(eager, case.inputs()))
     assert eager.built
-    exact = tree.flatten(known(case.symbols(unknown=False)))
+    exact = tree.flatten(case.call(known, case.symbols(unknown=False)))
     assert known.built
     assert [s.shape for s in exact] == [tuple(x.shape) for x in outputs]
     assert [s.dtype for s in exact] == [str(x.dtype).removeprefix("torch.") for x in outputs]
     assert [tuple(w.shape) for w in known.weights] == [tuple(w.shape) for w in eager.weights]
-    open_ = tree.flatten(unknown(case.symbols(unknown=True)))
+    open_ = tree.flatten(case.call(unknown, case.symbols(unknown=True)))
     for symbol, x in zip(open_, outputs, strict=True):
         assert len(symbol.shape) == x.ndim and symbol.shape[0] is None
         assert all(size in (None, found) for size, found in zip(symbol.shape, x.shape, strict=True))
-    other = leaves(unknown(case.inputs(batch=7)))
+    other = leaves(case.call(unknown, case.inputs(batch=7)))
     for symbol, x in zip(open_, other, strict=True):
         assert x.shape[0] == 7
         assert all(size in (None, found) for size, found in zip(symbol.shape, x.shape, strict=True))
-    told = case.make().compute_output_shape(case.nest(case.shapes))
+    told = case.call(case.make().compute_output_shape, case.nest(case.shapes))
     assert [tuple(shape) for shape in _shapes_in(told)] == [tuple(x.shape) for x in outputs]
 
 
@@ -193,21 +224,31 @@ def _shapes_in(value: Any) -> list[Any]:
 def check_config(case: LayerCase) -> None:
     """The config fits into JSON, has Keras's keys, and makes an equal layer."""
     layer = case.make(name="some_name", dtype="float32")
+    if case.unsaved:
+        with pytest.raises(TypeError, match=case.unsaved):
+            layer.get_config()
+        return
     config = layer.get_config()
     text = json.dumps(config)
-    peer_config = case.make_peer(name="some_name", dtype="float32").get_config()
-    assert set(config) - case.config_extra == set(peer_config) - case.config_extra
-    for key in set(config) - case.config_extra - {"dtype"}:
-        assert _plain(config[key]) == _plain(peer_config[key]), f"config[{key!r}]"
+    class_name = case.layer
+    if case.peerless:
+        with pytest.raises(ImportError, match=case.peerless):
+            case.make_peer()
+    else:
+        peer = case.make_peer(name="some_name", dtype="float32")
+        peer_config, class_name = peer.get_config(), keras.saving.serialize_keras_object(peer)["class_name"]
+        assert set(config) - case.config_extra == set(peer_config) - case.config_extra
+        for key in set(config) - case.config_extra - {"dtype"}:
+            assert _plain(config[key]) == _plain(peer_config[key]), f"config[{key!r}]"
 
     inputs = case.inputs()
-    outputs = layer(inputs, **_mode_of(layer, case))
+    outputs = case.call(layer, inputs, **_mode_of(layer, case))
     for source in (config, json.loads(text)):
         twin = type(layer).from_config(copy.deepcopy(source))
         assert _plain(twin.get_config()) == _plain(config)
         _assert_twin(case, layer, twin, inputs, outputs)
     whole = serialize_keras_object(layer)
-    assert whole["module"] == "keras.layers" and whole["class_name"] == case.layer
+    assert whole["module"] == "keras.layers" and whole["class_name"] == class_name
     twin = deserialize_keras_object(json.loads(json.dumps(whole)))
     assert type(twin) is type(layer)
     _assert_twin(case, layer, twin, inputs, outputs)
@@ -228,9 +269,9 @@ def _mode_of(layer: Layer, case: LayerCase) -> dict[str, Any]:
 
 
 def _assert_twin(case: LayerCase, layer: Layer, twin: Layer, inputs: Any, outputs: Any) -> None:
-    twin(inputs, **_mode_of(layer, case))
+    case.call(twin, inputs, **_mode_of(layer, case))
     twin.set_weights(layer.get_weights())
-    assert_equal_outputs(twin(inputs, **_mode_of(layer, case)), outputs, case.tolerance)
+    assert_equal_outputs(case.call(twin, inputs, **_mode_of(layer, case)), outputs, case.tolerance)
 
 
 def check_policy(case: LayerCase, policy: str) -> None:
@@ -238,10 +279,10 @@ def check_policy(case: LayerCase, policy: str) -> None:
     layer = case.make(dtype=policy)
     expected = case.output_dtype or POLICIES[policy]
     for _ in range(2):
-        for output in leaves(layer(case.inputs())):
+        for output in leaves(case.call(layer, case.inputs())):
             assert output.dtype is expected
             assert bool(torch.isfinite(output.float()).all())
-    for symbol in tree.flatten(case.make(dtype=policy)(case.symbols(unknown=True))):
+    for symbol in tree.flatten(case.call(case.make(dtype=policy), case.symbols(unknown=True))):
         assert symbol.dtype == str(expected).removeprefix("torch.")
     for weight in layer.trainable_weights:
         assert str(weight.dtype) == f"torch.{layer.variable_dtype}"
@@ -254,7 +295,7 @@ def check_gradients(case: LayerCase) -> None:
 
     def loss() -> torch.Tensor:
         torch.manual_seed(0)
-        return torch.stack([(x.float() - 1).square().mean() for x in leaves(layer(inputs, **mode))]).sum()
+        return torch.stack([(x.float() - 1).square().mean() for x in leaves(case.call(layer, inputs, **mode))]).sum()
 
     before = loss()
     if not case.input_gradient and not layer.trainable_weights:
@@ -278,22 +319,22 @@ def check_gradients(case: LayerCase) -> None:
 def check_copies(case: LayerCase) -> None:
     """deepcopy, pickle, torch.save and state_dict give a layer with the same outputs and weights of its own."""
     layer, inputs = case.make(), case.inputs()
-    layer(inputs)
-    outputs = layer(inputs, **_mode_of(layer, case))
+    case.call(layer, inputs)
+    outputs = case.call(layer, inputs, **_mode_of(layer, case))
     buffer = io.BytesIO()
     torch.save(layer, buffer)
     buffer.seek(0)
     twins = [copy.deepcopy(layer), pickle.loads(pickle.dumps(layer)), torch.load(buffer, weights_only=False)]
     for twin in twins:
         assert type(twin) is type(layer)
-        assert_equal_outputs(twin(inputs, **_mode_of(layer, case)), outputs, case.tolerance)
+        assert_equal_outputs(case.call(twin, inputs, **_mode_of(layer, case)), outputs, case.tolerance)
         assert [getattr(w, "path", None) for w in twin.weights] == [getattr(w, "path", None) for w in layer.weights]
         storages = {w.data_ptr() for w in layer.weights if w.numel()}
         assert not any(w.data_ptr() in storages for w in twin.weights if w.numel())
     other = case.make()
-    other(inputs)
+    case.call(other, inputs)
     other.load_state_dict(layer.state_dict(), strict=True)
-    assert_equal_outputs(other(inputs, **_mode_of(layer, case)), outputs, case.tolerance)
+    assert_equal_outputs(case.call(other, inputs, **_mode_of(layer, case)), outputs, case.tolerance)
     assert len(layer.state_dict()) == len(layer.weights)
 
 
@@ -302,19 +343,19 @@ def check_repeatable(case: LayerCase) -> None:
     layer, inputs = case.make(), case.inputs()
     kept = [x.detach().clone() for x in leaves(inputs)]
     mode = _mode_of(layer, case)
-    results = [layer(inputs, **mode) for _ in range(3)]
+    results = [case.call(layer, inputs, **mode) for _ in range(3)]
     if not case.training:
-        results.append(layer.eval()(inputs))
-        results.append(layer(inputs))
+        results.append(case.call(layer.eval(), inputs))
+        results.append(case.call(layer, inputs))
     with torch.no_grad():
-        results.append(layer(inputs, **mode))
-    arrays = tree.map_structure(lambda x: x.detach().numpy(), inputs)
-    results.append(layer(arrays, **mode))
+        results.append(case.call(layer, inputs, **mode))
+    arrays = tree.map_structure(lambda x: x.detach().numpy() if isinstance(x, torch.Tensor) else x, inputs)
+    results.append(case.call(layer, arrays, **mode))
     for result in results[1:]:
         assert_equal_outputs(result, results[0], case.tolerance)
     for x, copy_ in zip(leaves(inputs), kept, strict=True):
         assert torch.equal(x.detach(), copy_)
-    empty = leaves(layer(case.inputs(batch=0), **mode))
+    empty = leaves(case.call(layer, case.inputs(batch=0), **mode))
     assert all(x.shape[0] == 0 for x in empty)
 
 
@@ -327,7 +368,7 @@ def check_mask(case: LayerCase) -> None:
             mask[:, -1] = False
             x._keras_mask = mask
     for _ in range(2):
-        output = leaves(layer(inputs))[0]
+        output = leaves(case.call(layer, inputs))[0]
         assert output._keras_mask.dtype is torch.bool
         assert output._keras_mask.shape == output.shape[: output._keras_mask.ndim]
 
@@ -350,15 +391,15 @@ def counted_frames() -> Iterator[dict[str, int]]:
         sys.setprofile(previous)
 
 
-def frames_beyond_torch(layer: Callable[..., Any], inputs: Any) -> int:
+def frames_beyond_torch(layer: Callable[..., Any], *inputs: Any) -> int:
     """How many Python frames one call takes more than an `nn.Module` with a `forward` of torch functions.
 
     Such a module takes three (`__call__`, its inner part, `forward`) and one for each weight it reads.
     """
     for _ in range(3):
-        layer(inputs)
+        layer(*inputs)
     with counted_frames() as counts:
-        layer(inputs)
+        layer(*inputs)
     module = torch.nn.Module.__call__.__code__.co_filename
     ours = sum(n for name, n in counts.items() if f"{os.sep}lamina{os.sep}" in name)
     machinery = counts.get(module, 0)
@@ -370,16 +411,17 @@ def check_frames(case: LayerCase) -> None:
     """A call adds few Python frames."""
     if case.frames is None:
         return
-    assert frames_beyond_torch(case.make(), case.inputs()) <= case.frames
+    inputs = case.inputs()
+    assert frames_beyond_torch(case.make(), *(inputs if case.spread else [inputs])) <= case.frames
 
 
 def check_compile(case: LayerCase) -> None:
     """torch.compile takes the layer in one graph, gradients included."""
     layer, inputs = case.make(), case.inputs()
-    expected = layer(inputs)
+    expected = case.call(layer, inputs)
     torch._dynamo.reset()
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
-    outputs = compiled(inputs)
+    outputs = case.call(compiled, inputs)
     assert_equal_outputs(outputs, expected, case.tolerance)
     if case.input_gradient:
         sum(x.float().sum() for x in leaves(outputs)).backward()
@@ -389,9 +431,10 @@ def check_compile(case: LayerCase) -> None:
 def check_export(case: LayerCase) -> None:
     """torch.export takes the layer with a batch of any size."""
     layer, inputs = case.make(), tree.map_structure(lambda x: x.detach(), case.inputs())
-    layer(inputs)
+    case.call(layer, inputs)
     dim = torch.export.Dim("batch")
     dynamic = case.nest([{0: dim} for _ in case.shapes])
-    program = torch.export.export(layer, (inputs,), dynamic_shapes=((dynamic,),), strict=False)
+    args, shapes = (tuple(inputs), tuple(dynamic)) if case.spread else ((inputs,), (dynamic,))
+    program = torch.export.export(layer, args, dynamic_shapes=(shapes,), strict=False)
     other = tree.map_structure(lambda x: x.detach(), case.inputs(seed=1, batch=6))
-    assert_equal_outputs(program.module()(other), layer(other), case.tolerance)
+    assert_equal_outputs(case.call(program.module(), other), case.call(layer, other), case.tolerance)

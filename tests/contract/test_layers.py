@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+from pathlib import Path
+
 import pytest
+import torch
 from tests.contract import (
     cases_attention,
     cases_b,
@@ -11,9 +15,14 @@ from tests.contract import (
     cases_image_colour,
     cases_preprocessing,
     cases_recurrent,
+    cases_rest,
     harness,
+    steps,
 )
 from tests.contract.harness import LayerCase, ids
+
+from lamina import layers
+from lamina.core.errors import UnsupportedError
 
 CASES = [
     *cases_basic.CASES,
@@ -23,7 +32,10 @@ CASES = [
     *cases_preprocessing.CASES,
     *cases_image.CASES,
     *cases_image_colour.CASES,
+    *cases_rest.CASES,
 ]
+# What cannot stand in a model as a layer: each must refuse it, by a test below.
+ABSTRACT, IMPOSSIBLE, INPUTS = ("Layer", "Wrapper"), ("TFSMLayer", "JaxLayer", "FlaxLayer"), ("InputLayer",)
 
 each = pytest.mark.parametrize(**ids(CASES))
 
@@ -66,6 +78,17 @@ def test_few_frames(case: LayerCase) -> None:
     harness.check_frames(case)
 
 
+@pytest.mark.filterwarnings("ignore:These variables have no gradient")
+@each
+def test_training_eager_and_as_a_graph(case: LayerCase) -> None:
+    steps.check_training(case)
+
+
+@each
+def test_saving_and_loading(case: LayerCase, tmp_path: Path) -> None:
+    steps.check_file(case, tmp_path)
+
+
 @pytest.mark.parametrize(**ids([case for case in CASES if case.keeps_mask]))
 def test_masks_arrive(case: LayerCase) -> None:
     harness.check_mask(case)
@@ -79,3 +102,25 @@ def test_compile(case: LayerCase) -> None:
 @pytest.mark.parametrize(**ids([case for case in CASES if case.exports]))
 def test_export(case: LayerCase) -> None:
     harness.check_export(case)
+
+
+def test_every_layer_has_a_case() -> None:
+    classes = {
+        value.__name__ for value in vars(layers).values() if inspect.isclass(value) and issubclass(value, layers.Layer)
+    }
+    covered = {harness.find(case.layer).__name__ for case in CASES}
+    assert classes == covered | {*ABSTRACT, *IMPOSSIBLE, *INPUTS}
+    assert not covered & {*ABSTRACT, *IMPOSSIBLE, *INPUTS}
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_layers_of_other_frameworks_say_what_to_do(name: str) -> None:
+    with pytest.raises(UnsupportedError, match="fix: "):
+        getattr(layers, name)("something")
+
+
+def test_base_classes_and_inputs_compute_nothing() -> None:
+    for layer in (layers.Layer(), layers.Wrapper(layers.Dense(2))):
+        with pytest.raises(NotImplementedError, match="call"):
+            layer(torch.ones(2, 3))
+    assert layers.InputLayer((3,)).output.shape == (None, 3)

@@ -333,3 +333,26 @@ def test_elastic_transform_leaves_what_is_not_chosen() -> None:
     assert 4 < int(bent.sum()) < 28
     assert float(layers.RandomElasticTransform((1, 1), value_range=(0, 100))(images).max()) <= 100
     assert torch.equal(layers.RandomElasticTransform(factor=0.0)(images), images)
+
+
+def test_augmentation_in_a_model_acts_until_the_model_is_told_a_mode():
+    x = np.random.default_rng(0).uniform(size=(8, 8, 8, 3)).astype("float32")
+
+    class Subclassed(lamina.Model):
+        def __init__(self):
+            super().__init__()
+            self.flips = [layers.RandomFlip(seed=1)]
+
+        def call(self, x):
+            return self.flips[0](x)
+
+    inputs = layers.Input((8, 8, 3))
+    for model in (
+        lamina.Sequential([layers.RandomFlip(seed=1), layers.Dropout(0.5)]),
+        lamina.Model(inputs, lamina.Sequential([layers.RandomFlip(seed=1)])(inputs)),
+        Subclassed(),
+    ):
+        changed = model(x).numpy()
+        assert not np.array_equal(changed, x) and not np.any(changed == 0)
+        np.testing.assert_array_equal(model.predict(x, verbose=0), x)
+        np.testing.assert_array_equal(model(x, training=False).numpy(), x)

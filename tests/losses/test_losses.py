@@ -242,3 +242,16 @@ def test_compiles():
     compiled = torch.compile(losses.MeanSquaredError(), backend="eager", fullgraph=True)
     x, y = torch.rand(4, 2), torch.rand(4, 2)
     assert torch.equal(compiled(x, y), losses.MeanSquaredError()(x, y))
+
+
+def test_ignored_rows_have_no_gradient():
+    for row in ([0.0, 0.0], [float("nan"), 1.0]):
+        y_pred = torch.tensor([[0.4, 0.6], row], requires_grad=True)
+        losses.SparseCategoricalCrossentropy(ignore_class=1)(torch.tensor([0, 1]), y_pred).backward()
+        assert y_pred.grad is not None and y_pred.grad[1].tolist() == [0.0, 0.0] and y_pred.grad[0].all()
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_labels_out_of_range(label):
+    with pytest.raises(DataError, match=f"label {label} "):
+        losses.categorical_generalized_cross_entropy([label], [[0.2, 0.3, 0.5]], 0.5)

@@ -12,7 +12,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lamina import metrics
-from lamina.core.errors import ArgumentError, ShapeError, StateError, UnknownNameError
+from lamina.core.errors import ArgumentError, DataError, ShapeError, StateError, UnknownNameError
 from lamina.core.variable import Variable
 
 
@@ -269,3 +269,38 @@ def test_nan_predictions_do_not_break_the_auc():
     metric = metrics.AUC()
     metric.update_state(torch.tensor([0.0, 1.0]), torch.tensor([float("nan"), 0.5]))
     assert metric.result().shape == ()
+
+
+def test_state_held_in_lists_and_dicts():
+    class Holder(metrics.Metric):
+        def __init__(self, parts):
+            super().__init__()
+            self.parts = parts
+
+        def update_state(self, values):
+            for part in self.variables:
+                part.add_(values)
+
+    for parts in (
+        [metrics.Sum(), metrics.Mean()],
+        (metrics.Sum(), metrics.Mean()),
+        {"a": metrics.Sum(), "b": [metrics.Mean()]},
+    ):
+        holder = Holder(parts)
+        assert len(holder.variables) == 3
+        state = [torch.zeros(()) for _ in range(3)]
+        with holder.explicit(state):
+            holder.update_state(torch.tensor(2.0))
+        assert [float(s) for s in state] == [2.0] * 3 and [float(v) for v in holder.variables] == [0.0] * 3
+        holder.update_state(torch.tensor(1.0))
+        holder.reset_state()
+        assert [float(v) for v in holder.variables] == [0.0] * 3
+
+
+def test_what_does_not_fit():
+    with pytest.raises(ShapeError, match="one weight per sample"):
+        metrics.Precision()([[1, 0], [0, 1]], [[0.2, 0.3], [0.4, 0.6]], sample_weight=[1.0, 2.0, 3.0])
+    with pytest.raises(ShapeError, match="sparse_categorical_accuracy"):
+        metrics.CategoricalAccuracy()([[1, 0, 0]], [[0.2, 0.8]])
+    with pytest.raises(DataError, match="label 7"):
+        metrics.SparseTopKCategoricalAccuracy(2)([7], [[0.2, 0.3, 0.5]])

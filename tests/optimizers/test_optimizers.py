@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import pickle
 
@@ -483,3 +484,71 @@ def test_state_follows_the_weights():
         for step in range(3, 6):
             optimizer.apply([gradient.cuda() for gradient in _gradients(_weights(), step)], weights)
         _close([weight.detach().cpu() for weight in weights], wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_arrays_as_gradients():
+    weights = [Variable([1.0, 2.0]), Variable([1.0, 2.0])]
+    optimizers.SGD(0.5).apply([np.array([1.0, 2.0])], weights[:1])
+    optimizers.SGD(0.5).apply([torch.tensor([1.0, 2.0])], weights[1:])
+    np.testing.assert_array_equal(weights[0].numpy(), weights[1].numpy())
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+def test_values_in_the_place_of_gradients_with_accumulation(explicit):
+    scale, weight = Variable([1.0, 2.0]), Variable([1.0, 2.0])
+    scale.overwrite_with_gradient = True
+    optimizer = optimizers.SGD(1.0, gradient_accumulation_steps=2)
+    optimizer.build([scale, weight])
+    seen = []
+    for value in ([1.0, 5.0], [2.0, 4.0], [3.0, 3.0]):
+        with optimizer.explicit() if explicit else contextlib.nullcontext():
+            optimizer.apply([torch.tensor(value), torch.ones(2)], [scale, weight])
+        seen.append((scale.numpy().tolist(), weight.numpy().tolist()))
+    assert seen == [([1.0, 2.0], [1.0, 2.0]), ([2.0, 5.0], [0.0, 1.0]), ([2.0, 5.0], [0.0, 1.0])]
+
+
+def test_values_in_the_place_of_gradients_are_not_scaled():
+    scale, weight = Variable([1.0]), Variable([1.0])
+    scale.overwrite_with_gradient = True
+    optimizer = optimizers.LossScaleOptimizer(optimizers.SGD(0.5), initial_scale=4.0)
+    optimizer.apply([torch.tensor([8.0]), torch.tensor([4.0])], [scale, weight])
+    assert (float(scale), float(weight)) == (8.0, 0.5)
+    alone = optimizers.LossScaleOptimizer(optimizers.SGD(0.5))
+    alone.apply([torch.tensor([3.0])], [scale])
+    assert float(scale) == 3.0 and int(alone.iterations) == 1
+
+
+def test_one_weight_of_muon():
+    weight = Variable([1.0, 2.0, 3.0, 4.0], name="some")
+    optimizer = optimizers.Muon()
+    optimizer.build([weight])
+    optimizer.update_step(torch.tensor([1.0, 6.0, 7.0, 2.0]), weight, 0.5)
+    np.testing.assert_allclose(weight.numpy(), [0.5, 1.5, 2.5, 3.5], rtol=1e-4)
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+def test_ftrl_rests_at_a_learning_rate_of_zero(explicit):
+    weight, optimizer = Variable([1.0, -2.0]), optimizers.Ftrl(0.1)
+    optimizer.build([weight])
+    for rate in (0.1, 0.0, 0.1):
+        optimizer.learning_rate = rate
+        before = weight.numpy().copy()
+        with optimizer.explicit() if explicit else contextlib.nullcontext():
+            optimizer.apply([torch.ones(2)], [weight])
+        assert np.isfinite(weight.numpy()).all() and (weight.numpy() == before).all() == (rate == 0)
+
+
+@pytest.mark.parametrize("name", ["Lamb", "Ftrl", "Adafactor", "Nadam", "ScheduleFreeAdamW"])
+def test_large_weights_are_updated_like_small_ones(name):
+    """Cut into pieces or not, the result is the same."""
+    value = np.random.default_rng(0).normal(size=(1100, 1000)).astype("float32")
+    whole, pieces = [Variable(value) for _ in range(2)]
+    ours, theirs = (getattr(optimizers, name)(0.1) for _ in range(2))
+    for optimizer, weight in ((ours, whole), (theirs, pieces)):
+        optimizer.build([weight])
+    for step in range(3):
+        gradient = torch.tensor(np.roll(value, step + 1, 0))
+        ours.apply([gradient], [whole])
+        with theirs.explicit():
+            theirs.apply([gradient], [pieces])
+    np.testing.assert_allclose(whole.numpy(), pieces.numpy(), rtol=1e-4, atol=1e-5)

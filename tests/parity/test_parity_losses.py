@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import torch
+from tests.parity.grids import sample
 
 from lamina import losses
 
@@ -221,3 +222,8 @@ def test_lists_and_numbers():
         ours = getattr(losses, name)([[0, 1], [1, 0]], [[1, 1], [2, 0]])
         theirs = getattr(keras.losses, name)([[0.0, 1.0], [1.0, 0.0]], [[1.0, 1.0], [2.0, 0.0]])
         np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-6)
+
+
+def test_grid():
+    """A part of the grid; `python -m tests.parity.grids` runs all of it."""
+    sample("losses", every=61)

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import torch
+from tests.parity.grids import sample
 
 from lamina import metrics
 
@@ -261,3 +262,8 @@ def test_config(name, kwargs):
 @pytest.mark.parametrize("name", sorted(keras.src.metrics.ALL_OBJECTS_DICT))
 def test_get_by_name(name):
     assert metrics.NAMES[name].__name__ == keras.src.metrics.ALL_OBJECTS_DICT[name].__name__
+
+
+def test_grid():
+    """A part of the grid; `python -m tests.parity.grids` runs all of it."""
+    sample("metrics", every=37)

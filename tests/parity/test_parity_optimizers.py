@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import torch
+from tests.parity.grids import sample
 
 from lamina import optimizers
 from lamina.core.variable import Variable
@@ -259,3 +260,12 @@ def test_schedules(name, kwargs):
     assert ours.get_config() == theirs.get_config()
     assert schedules.deserialize(schedules.serialize(ours)).get_config() == ours.get_config()
     assert schedules.deserialize(keras.optimizers.schedules.serialize(theirs)).get_config() == ours.get_config()
+
+
+def test_grid():
+    """A part of the grid; `python -m tests.parity.grids` runs all of it."""
+    sample("optimizers", every=9)
+
+
+def test_grid_of_schedules():
+    sample("schedules", every=7)

@@ -12,6 +12,8 @@ import torch
 
 from lamina import layers
 from lamina.graph.tensor import KerasTensor
+from lamina.saving import load_model
+from lamina.utils import FeatureSpace
 
 FIXTURES = pathlib.Path(__file__).with_name("fixtures") / "preprocessing.json"
 CASES = json.loads(FIXTURES.read_text(encoding="utf-8"))
@@ -83,3 +85,30 @@ def test_symbolic_outputs_have_the_shape_of_real_ones(case):
     assert len(symbolic.shape) == output.ndim
     assert all(size in (None, real) for size, real in zip(symbolic.shape, output.shape, strict=True))
     assert symbolic.dtype == case["dtype"]
+
+
+SPACES = json.loads(FIXTURES.with_name("feature_space.json").read_text(encoding="utf-8"))
+
+
+def compare_features(found: Any, wanted: Any) -> None:
+    if isinstance(wanted, dict):
+        assert list(found) == list(wanted)
+        for name, value in wanted.items():
+            compare_features(found[name], value)
+    else:
+        np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["concat", "dict"])
+def test_a_feature_space_encodes_as_that_of_keras(mode):
+    data, kept = SPACES["data"], SPACES[mode]
+    space = FeatureSpace.from_config(kept["config"])
+    space.adapt(data)
+    compare_features(space({name: column[:7] for name, column in data.items()}), kept["rows"])
+    compare_features(space({name: column[3] for name, column in data.items()}), kept["row"])
+
+
+def test_a_feature_space_that_keras_saved_is_loaded():
+    space = load_model(FIXTURES.with_name("feature_space.keras"))
+    rows = {name: column[:7] for name, column in SPACES["data"].items()}
+    compare_features(space(rows), SPACES["concat"]["rows"])

@@ -556,3 +556,32 @@ def test_folders_both_ways(tmp_path):
     assert_same_predictions(theirs, ours, data)
     lamina.saving.save_model(ours, tmp_path / "ours", zipped=False)
     assert_same_predictions(theirs, keras.saving.load_model(tmp_path / "ours"), data)
+
+
+# Whole models in the old .h5 format. Keras itself reads back no optimizer state from it, and no losses by name.
+
+
+def as_trained(k, build):
+    model = build(k)
+    model.compile(k.optimizers.Adam(0.01), k.losses.Huber(), metrics=[k.metrics.MeanSquaredError(name="q")])
+    return model
+
+
+OLD = [(sequential, (6,), 3), (functional, (6,), 3), (nested, (6,), 1), (models_in_sequential, (6,), 2)]
+OLD += [(convolutions, (8, 8, 3), 2)]
+
+
+@pytest.mark.parametrize(("build", "shape", "width"), OLD)
+@pytest.mark.parametrize("direction", ["from keras", "from lamina"])
+def test_old_whole_models(build, shape, width, direction, tmp_path):
+    first, second = (keras, lamina) if direction == "from keras" else (lamina, keras)
+    path, x, y = str(tmp_path / "m.h5"), batch(8, *shape), batch(8, width)
+    model = as_trained(first, build)
+    model.fit(x, y, verbose=0)
+    model.save(path)
+    found = second.saving.load_model(path)
+    assert_same_predictions(model, found, x)
+    if second is lamina and build is not sequential:
+        assert int(found.optimizer.iterations) == int(model.optimizer.iterations)
+        for one, other in zip(model.optimizer.variables, found.optimizer.variables, strict=True):
+            np.testing.assert_allclose(np.asarray(other.detach()), one.numpy(), rtol=1e-6, atol=1e-7)

@@ -178,3 +178,19 @@ def test_an_adapter_learns_on_frozen_integers():
     assert [w.name for w in layer.trainable_weights] == ["bias", "lora_kernel_a", "lora_kernel_b"]
     assert layer.lora_kernel_b.grad.abs().sum() > 0
     assert torch.equal(layer.kernel, before)
+
+
+@pytest.mark.parametrize("units", [7, 8])
+@pytest.mark.parametrize(("rows", "size"), [(16, None), (16, 4), (10, 4), (6, 4)])
+def test_packed_kernels_are_multiplied_without_being_sorted(rows, size, units):
+    """The quick way gives what the restored kernel gives, going forwards and backwards."""
+    layer = layers.Dense(units)
+    layer.build((None, rows))
+    layer.quantize("int4", config=Int4QuantizationConfig(block_size=size))
+    kernel = layer.schemes["int4"].restored(layer)
+    x = torch.randn(2, 5, rows, requires_grad=True)
+    factor = torch.randn(2, 5, units)
+    found, expected = layer(x), x @ kernel
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    gradients = [torch.autograd.grad((y * factor).sum(), x)[0] for y in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-5)

@@ -8,7 +8,7 @@ import zipfile
 import pytest
 
 from lamina.core.errors import FileError
-from lamina.saving import archive as archives
+from lamina.core.limits import DEFAULT, Limits
 from lamina.saving.archive import CONFIG, WEIGHTS, Window, open_archive, parse_json
 from lamina.saving.files import may_write, replacing
 
@@ -22,8 +22,8 @@ def zip_of(members, compression=zipfile.ZIP_STORED):
     return buffer
 
 
-def opened(buffer):
-    return open_archive(buffer).__enter__()
+def opened(buffer, limits=DEFAULT):
+    return open_archive(buffer, limits).__enter__()
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
@@ -78,10 +78,11 @@ def test_the_same_name_twice():
         opened(buffer)
 
 
-def test_too_many_members(monkeypatch):
-    monkeypatch.setattr(archives, "MAX_MEMBERS", 3)
+def test_too_many_members():
     with pytest.raises(FileError, match="too many"):
-        opened(zip_of({str(index): "" for index in range(4)}))
+        opened(zip_of({str(index): "" for index in range(4)}), Limits(members=3))
+    with pytest.raises(FileError, match="table of contents is too long"):
+        opened(zip_of({f"{index:0900}": "" for index in range(10)}), Limits(members=3))
 
 
 def test_unknown_compression():
@@ -177,12 +178,15 @@ def test_json_that_is_refused(text, message):
         parse_json(text, "test")
 
 
-def test_json_length(monkeypatch):
-    monkeypatch.setattr(archives, "MAX_JSON_BYTES", 10)
+def test_json_length():
+    limits = Limits(json_bytes=10)
     with pytest.raises(FileError, match="too long"):
-        parse_json(json.dumps({"a": "b" * 20}), "test")
+        parse_json(json.dumps({"a": "b" * 20}), "test", limits)
     with pytest.raises(FileError, match="too long"):
-        opened(zip_of({CONFIG: json.dumps({"a": "b" * 20})})).text(CONFIG)
+        opened(zip_of({CONFIG: json.dumps({"a": "b" * 20})}), limits).text(CONFIG)
+    for text in ('{"a":[' + "[]," * 2_000_000 + "[]]}", '{"a":[' + "1," * 9_000_000 + "1]}"):
+        with pytest.raises(FileError, match="too many values"):
+            parse_json(text, "test")
 
 
 def test_window():

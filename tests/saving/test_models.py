@@ -226,7 +226,7 @@ def test_own_variables_in_a_way_of_ones_own(path):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("m.h5", "m.keras"), ("m.hdf5", "m.keras"), ("m", "m.keras"), ("m.pt", "ends in .keras"), ("hf://a/b", "network")],
+    [("m", "m.keras"), ("m.pt", "ends in .keras"), ("hf://a/b", "network")],
 )
 def test_other_formats(name, message):
     with pytest.raises(ArgumentError, match=message):

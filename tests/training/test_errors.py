@@ -16,7 +16,10 @@ from lamina.core.errors import (
     StateError,
     UnknownNameError,
 )
+from lamina.losses import BinaryCrossentropy
+from lamina.metrics import AUC, BinaryAccuracy
 from lamina.models import Model, Sequential
+from lamina.optimizers import SGD
 
 X = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
 LABELS = np.arange(20) % 3
@@ -326,3 +329,39 @@ def test_a_dict_for_a_model_of_one_tensor():
 def test_the_input_counts_the_samples():
     with pytest.raises(ShapeError, match=r"Input\(shape=\(4,\)\)"):
         fit(dense(shape=(20, 4)))
+
+
+def test_a_lost_loss_is_warned_of_once():
+    model = dense()
+    model.compile(SGD(1e20), "mse")
+    with pytest.warns(UserWarning, match="learning rate 1e\\+20 may be too large") as caught:
+        fit(model, epochs=3)
+    assert len(caught) == 1
+    with pytest.warns(UserWarning, match="logarithm or root"):
+        fit(dense(loss=lambda y_true, y_pred: torch.log(y_pred - 100)))
+
+
+def test_metrics_that_say_nothing():
+    with pytest.warns(UserWarning, match='use "mae"|for numbers use'):
+        fit(dense(metrics=["accuracy"]))
+    logits = BinaryCrossentropy(from_logits=True)
+    with pytest.warns(UserWarning, match=r"AUC\(from_logits=True\)"):
+        fit(dense(loss=logits, metrics=["AUC"]), y=(X[:, :1] > 0).astype("float32"))
+    fit(dense(loss=logits, metrics=[AUC(from_logits=True), BinaryAccuracy(threshold=0.0)]), y=(X[:, :1] > 0) * 1.0)
+
+
+def test_layers_without_gradient_are_named_once():
+    class Unused(Model):
+        def __init__(self):
+            super().__init__()
+            self.used, self.unused = layers.Dense(1), layers.Dense(2, name="idle")
+
+        def call(self, x):
+            self.unused(x)
+            return self.used(x)
+
+    model = Unused()
+    model.compile("sgd", "mse")
+    with pytest.warns(UserWarning, match="idle/kernel.*idle/bias") as caught:
+        fit(model, epochs=2, batch_size=5)
+    assert len(caught) == 1

@@ -22,3 +22,4 @@ from lamina.callbacks.remote_monitor import RemoteMonitor as RemoteMonitor
 from lamina.callbacks.swap_ema_weights import SwapEMAWeights as SwapEMAWeights
 from lamina.callbacks.tensorboard import TensorBoard as TensorBoard
 from lamina.callbacks.terminate_on_nan import TerminateOnNaN as TerminateOnNaN
+from lamina.callbacks.weight_histograms import WeightHistograms as WeightHistograms

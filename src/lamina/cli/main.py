@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
+from lamina.cli.convert import convert_file
 from lamina.cli.demo import show_demo
+from lamina.cli.export import export_file
 from lamina.cli.info import describe
+from lamina.cli.inspect import inspect_file
 from lamina.cli.run import run_script
+from lamina.core.errors import LaminaError
 from lamina.version import __version__
 
 
@@ -58,6 +63,39 @@ def build_app() -> Any:
     def info() -> None:
         """Show versions, devices, threads and the C++ compiler."""
         print(describe())
+
+    @app.command()
+    def inspect(file: Path = typer.Argument(help="A file of a model or of weights.")) -> None:
+        """Show what a file holds and whether it looks as it should; nothing of it is made or run."""
+        text, is_good = inspect_file(file)
+        print(text)
+        raise typer.Exit(0 if is_good else 1)
+
+    @app.command()
+    def convert(
+        source: Path = typer.Argument(help="A file of a model or of weights."),
+        target: Path = typer.Argument(help="The file to write; its ending names the format."),
+    ) -> None:
+        """Write a model or weights in another format: .keras, .h5, .weights.h5, .safetensors, .json."""
+        try:
+            print(convert_file(source, target))
+        except LaminaError as error:
+            print(f"lamina: {error}", file=sys.stderr)
+            raise typer.Exit(1) from None
+
+    @app.command()
+    def export(
+        source: Path = typer.Argument(help="A .keras or .h5 file."),
+        target: Path = typer.Argument(help="Where to: .onnx, .pt2, .xml, .tflite, .safetensors or .pt."),
+        format: str = typer.Option(None, help="Where the ending does not tell: aotinductor for .pt2, say."),
+        shape: list[str] = typer.Option([], help='The shape of an input, such as "1,224,224,3" or "?,128".'),
+    ) -> None:
+        """Write a model for other programs to run, and compare what they compute."""
+        try:
+            print(export_file(source, target, format, shape))
+        except (LaminaError, OSError) as error:
+            print(f"lamina: {error}", file=sys.stderr)
+            raise typer.Exit(1) from None
 
     return app
 

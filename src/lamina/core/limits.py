@@ -86,9 +86,12 @@ class _Steps(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """One call."""
+        if not args or not isinstance(args[0], (torch.Tensor, list, tuple)):
+            # Among these are the calls that end a context such as no_grad, which must not fail.
+            return func(*args, **(kwargs or {}))
         self.left -= 1
         name = getattr(func, "__name__", "")
-        if name in _CUTTING and args and isinstance(args[0], torch.Tensor):
+        if name in _CUTTING and isinstance(args[0], torch.Tensor):
             self.left -= _pieces(name, args[0], args[1] if len(args) > 1 else None)
         if self.left < 0:
             raise FileError(

@@ -10,10 +10,16 @@ from typing import Any, Self
 from lamina.core.errors import ArgumentError
 
 
+class _Entry:
+    """An outermost call; a class of our own because Dynamo cannot trace `object()`."""
+
+    __slots__ = ()
+
+
 class _Local(threading.local):
     def __init__(self) -> None:
         self.names: list[name_scope] = []
-        self.entry: object | None = None
+        self.entry: _Entry | None = None
         self.stand_in: int | None = None
         self.symbolic = 0
 
@@ -129,7 +135,7 @@ def entry() -> Iterator[None]:
     """One outermost call: losses added during it belong together."""
     saved = _local.entry
     if saved is None:
-        _local.entry = object()
+        _local.entry = _Entry()
     try:
         yield
     finally:

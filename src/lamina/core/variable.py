@@ -59,6 +59,7 @@ class Variable(torch.nn.Parameter):
     regularizer: Any
     constraint: Any
     overwrite_with_gradient: bool
+    _layout: Any
 
     def __new__(
         cls,

@@ -48,10 +48,11 @@ class LoaderSource(Source):
 
     @property
     def generators(self) -> list[torch.Generator]:
-        """Those of the loader and its samplers."""
+        """Those of the loader and its samplers, or of a pipeline."""
         batches = getattr(self.loader, "batch_sampler", None)
         holders = (self.loader, getattr(self.loader, "sampler", None), batches, getattr(batches, "sampler", None))
         found = [getattr(holder, "generator", None) for holder in holders]
+        found += getattr(self.loader, "generators", [])
         return list({id(g): g for g in found if isinstance(g, torch.Generator)}.values())
 
     def follow(self) -> None:

@@ -60,7 +60,9 @@ class Dataset:
         *,
         order: Callable[[], Order] | None = None,
         pick: Callable[[Any], Any] | None = None,
+        after: Iterable[Dataset] = (),
     ) -> None:
+        self.generators = [generator for dataset in after for generator in dataset.generators]
         self._elements, self._size = elements, size
         self._order, self._pick = order, pick
         self.class_names: list[str] | None = None
@@ -124,7 +126,7 @@ class Dataset:
         sizes = [part._size for part in parts]
         known = [size for size in sizes if size >= 0]
         size = UNKNOWN_CARDINALITY if UNKNOWN_CARDINALITY in sizes else min(known, default=INFINITE_CARDINALITY)
-        return Dataset(lambda: zip(*parts, strict=False), size)
+        return Dataset(lambda: zip(*parts, strict=False), size, after=parts)
 
     # Walking it.
 
@@ -189,7 +191,7 @@ class Dataset:
         def elements() -> Iterator[Any]:
             return map(call, self) if workers == 0 else in_threads(call, self, workers, 2 * workers)
 
-        mapped = Dataset(elements, self._size)
+        mapped = Dataset(elements, self._size, after=[self])
         mapped.batch_size = self.batch_size
         return mapped
 
@@ -235,7 +237,7 @@ class Dataset:
             order = self._order()
             return (self._pick(order[start : start + size]) for start in range(0, count * size, size))
 
-        batched = Dataset(gathered if self._pick is None else picked, count)
+        batched = Dataset(gathered if self._pick is None else picked, count, after=[self])
         batched.batch_size = size
         return batched
 
@@ -248,7 +250,7 @@ class Dataset:
                 for row in zip(*leaves, strict=True):
                     yield tree.pack_sequence_as(element, row)
 
-        return Dataset(rows)
+        return Dataset(rows, after=[self])
 
     def shuffle(self, buffer_size: int, seed: int | None = None, reshuffle_each_iteration: bool = True) -> Dataset:
         """The elements in a random order, a new one for each pass.
@@ -258,18 +260,22 @@ class Dataset:
             seed: makes the orders repeatable.
             reshuffle_each_iteration: whether passes differ.
         """
-        passes = itertools.count()
         fixed = draw_seed() if seed is None and not reshuffle_each_iteration else seed
+        passes = torch.Generator().manual_seed(0 if fixed is None else int(fixed))
 
         def random() -> np.random.Generator:
             if fixed is None:
                 return np.random.default_rng(draw_seed())
-            return np.random.default_rng([int(fixed), next(passes) if reshuffle_each_iteration else 0])
+            number = int(torch.randint(2**62, (), generator=passes)) if reshuffle_each_iteration else 0
+            return np.random.default_rng([int(fixed), number])
 
         if self._order is not None:
             order = self._order
-            return self._reordered(lambda: random().permutation(np.asarray(order())), self._size)
-        return self._after(lambda: _drawn(self, int(buffer_size), random()), self._size)
+            shuffled = self._reordered(lambda: random().permutation(np.asarray(order())), self._size)
+        else:
+            shuffled = self._after(lambda: _drawn(self, int(buffer_size), random()), self._size)
+        shuffled.generators.append(passes)
+        return shuffled
 
     def take(self, count: int) -> Dataset:
         """The first elements; all for -1."""
@@ -301,7 +307,8 @@ class Dataset:
     def concatenate(self, dataset: Dataset) -> Dataset:
         """These elements, then those of another dataset."""
         sizes = (self._size, dataset._size)
-        return self._after(lambda: itertools.chain(self, dataset), sum(sizes) if min(sizes) >= 0 else min(sizes))
+        size = sum(sizes) if min(sizes) >= 0 else min(sizes)
+        return Dataset(lambda: itertools.chain(self, dataset), size, after=[self, dataset])
 
     def cache(self, filename: str = "") -> Dataset:
         """The elements kept in memory from the first whole pass on.
@@ -345,12 +352,12 @@ class Dataset:
 
     def _after(self, elements: Callable[[], Iterable[Any]], size: int) -> Dataset:
         """A dataset of the same kind of elements."""
-        result = Dataset(elements, size)
+        result = Dataset(elements, size, after=[self])
         result.batch_size = self.batch_size
         return result
 
     def _reordered(self, order: Callable[[], Order], size: int) -> Dataset:
-        return Dataset(size=size, order=order, pick=self._pick)
+        return Dataset(size=size, order=order, pick=self._pick, after=[self])
 
 
 def _workers(calls: int | None) -> int:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lamina.core.config import home_folder
 from lamina.core.errors import ArgumentError, DataError, FileError
+from lamina.core.limits import DEFAULT
 from lamina.datasets.download import Checksum, download
 from lamina.saving.files import replacing
 
 KERAS_STORE = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"
 Split = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+_HEADERS: dict[tuple[int, int], Any] = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 def local_file(name: str) -> Path | None:
@@ -71,6 +79,7 @@ def read_arrays(path: Path, *names: str) -> list[np.ndarray]:
         FileError: the file is damaged, or holds Python objects.
     """
     try:
+        _check_sizes(path)
         with np.load(path, allow_pickle=False) as file:
             missing = [name for name in names if name not in file]
             if missing:
@@ -90,6 +99,24 @@ def read_arrays(path: Path, *names: str) -> list[np.ndarray]:
             received=str(error),
             fix="delete the file so that it is fetched anew",
         ) from error
+
+
+def _check_sizes(path: Path) -> None:
+    """Refuse arrays that claim more than their members hold, and members that unpack to far more than the file."""
+    with zipfile.ZipFile(path) as packed:
+        members = packed.infolist()
+        if sum(info.file_size for info in members) > DEFAULT.floor + DEFAULT.expansion * path.stat().st_size:
+            raise ValueError("it would unpack to far more than it holds")
+        for info in members:
+            with packed.open(info) as member:
+                if not info.filename.endswith(".npy"):
+                    continue
+                read = _HEADERS.get(np.lib.format.read_magic(member))
+                if read is None:
+                    raise ValueError(f"{info.filename} has an unknown form")
+                shape, _, dtype = read(member)
+                if math.prod(shape) * dtype.itemsize > info.file_size:
+                    raise ValueError(f"{info.filename} claims to be larger than what is stored")
 
 
 def read_split(path: Path, shape: tuple[int, ...]) -> Split:

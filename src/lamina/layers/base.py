@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,25 +14,23 @@ from torch import nn
 from lamina import regularizers
 from lamina.core import policies, scopes, tree
 from lamina.core.capture import is_ours
-from lamina.core.dtypes import torch_dtype
-from lamina.core.errors import ArgumentError, ArgumentTypeError, LaminaError, StateError, warn_once
+from lamina.core.errors import ArgumentError, LaminaError, StateError, warn_once
 from lamina.core.naming import auto_name
-from lamina.core.outlines import with_data
 from lamina.core.registry import builtin
+from lamina.core.rematerialization import get_current_remat_mode
 from lamina.core.tensors import convert_to_tensor
 from lamina.core.text import as_text, gather_text, is_text
+from lamina.core.tracebacks import hide_frames
 from lamina.graph.infer import infer
-from lamina.graph.node import Node, connect
+from lamina.graph.node import connect
 from lamina.graph.op import any_symbolic
 from lamina.graph.tensor import KerasTensor
 from lamina.layers import casting
-from lamina.layers.configured import Configured
+from lamina.layers.building import Buildable, is_built, once_built, owner_of, symbolic_of
 from lamina.layers.input_spec import assert_input_compatibility
 from lamina.layers.masks import attach_masks, loses_masks, masks_on
-from lamina.layers.quantized import Quantizable
 from lamina.layers.signature import (
     build_arguments,
-    build_parameters,
     call_signature,
     refuse_constants,
     shape_of,
@@ -56,7 +53,7 @@ class _SetByInit:
 
 
 @builtin("keras", "Layer")
-class Layer(Configured, Quantizable):
+class Layer(Buildable):
     """A computation with weights: write `__init__`, `build` and `call`, and use it as a Keras layer or a torch module.
 
     `build(input_shape)` makes weights with `add_weight`, once, at the first call; `call(inputs, ...)` computes. Output
@@ -113,7 +110,7 @@ class Layer(Configured, Quantizable):
             activity_regularizer=regularizers.get(activity_regularizer),
             autocast=autocast,
             input_spec=None,
-            supports_masking=not is_ours(_owner(type(self), "compute_mask")),
+            supports_masking=not is_ours(owner_of(type(self), "compute_mask")),
             _trainable=bool(trainable),
             _fast=None,
             _building=False,
@@ -130,6 +127,8 @@ class Layer(Configured, Quantizable):
         self._refresh()
         for key, value in early.items():
             self._adopt(key, value)
+        if (mode := get_current_remat_mode()) is not None:
+            self._rematerialize(mode)
 
     def _build_at_init(self) -> None:
         """Count as built from the start, as a layer without weights can; not where a subclass has a `build`."""
@@ -139,7 +138,7 @@ class Layer(Configured, Quantizable):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "build" in cls.__dict__:
-            cls.build = _once_built(cls.__dict__["build"])
+            cls.build = once_built(cls.__dict__["build"])
 
     def __getattr__(self, name: str) -> Any:
         """Weights, state and sublayers; while a mixed policy computes, weights in the compute dtype."""
@@ -165,16 +164,6 @@ class Layer(Configured, Quantizable):
 
     # What a subclass writes.
 
-    def build(self, *input_shapes: Any, **named_shapes: Any) -> None:
-        """Make the weights, for inputs of these shapes; by default run `call` symbolically, to build sublayers."""
-        shapes = [tuples(shape) for shape in input_shapes]
-        if (
-            shapes
-            and shapes[0] is not None
-            and not all(_built(module) for module in self.modules() if module is not self)
-        ):
-            infer(self._compute, tuple(self._symbolic(shape) for shape in shapes), {}, self._where())
-
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the outputs from real tensors."""
         raise NotImplementedError(f"The layer {type(self).__name__} has no call() method: write one.")
@@ -196,27 +185,31 @@ class Layer(Configured, Quantizable):
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
         """The outputs for symbolic inputs, as symbolic tensors that are not part of a graph."""
         self._maybe_build(args, kwargs)
-        if not is_ours(_owner(type(self), "compute_output_shape")):
+        if not is_ours(owner_of(type(self), "compute_output_shape")):
             shape = self.compute_output_shape(*build_arguments(type(self), args, kwargs).values())
-            return _symbolic_of(shape, self.compute_dtype)
+            return symbolic_of(shape, self.compute_dtype)
         return infer(self._compute, args, kwargs, self._where())
 
     # The call. `forward` is the way of a layer that is built; everything else is decided in `_call_in_general`.
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What `nn.Module.__call__` runs."""
-        if args and not kwargs and (fast := self._fast) is not None:
-            x = args[0] if len(args) == 1 else args
-            if type(x) is torch.Tensor:
-                known = x.dtype is fast[0] and x.ndim == fast[1] and not hasattr(x, "_keras_mask")
-            else:
-                known = (x is args or type(x) is list) and _all_known(x, fast)
-            if known:
-                try:
-                    return self.call(*args, training=self.training) if self._takes_training else self.call(*args)
-                except RuntimeError as error:
-                    self._explain(error, args)
-        return self._call_in_general(*args, **kwargs)
+        try:
+            if args and not kwargs and (fast := self._fast) is not None:
+                x = args[0] if len(args) == 1 else args
+                if type(x) is torch.Tensor:
+                    known = x.dtype is fast[0] and x.ndim == fast[1] and not hasattr(x, "_keras_mask")
+                else:
+                    known = (x is args or type(x) is list) and _all_known(x, fast)
+                if known:
+                    try:
+                        return self.call(*args, training=self.training) if self._takes_training else self.call(*args)
+                    except RuntimeError as error:
+                        self._explain(error, args)
+            return self._call_in_general(*args, **kwargs)
+        except Exception as error:
+            hide_frames(error)
+            raise
 
     def _call_in_general(self, *args: Any, **kwargs: Any) -> Any:
         if args and not kwargs and (fast := self._fast) is not None and fast[0] is None:
@@ -232,7 +225,7 @@ class Layer(Configured, Quantizable):
             return self._call_symbolically(args, kwargs)
         if training is None:
             return self._compute(*args, **kwargs)
-        with contextlib.nullcontext() if bool(training) == self.training else _mode(self, bool(training)):
+        with _mode(self, bool(training)):
             if self._fast is not None and kwargs.keys() == {"training"}:
                 return self.forward(*args)
             return self._compute(*args, **kwargs)
@@ -411,7 +404,7 @@ class Layer(Configured, Quantizable):
             and set(kwargs) <= {"training"}
             and all(type(x) is torch.Tensor and x.dtype is inputs[0].dtype for x in inputs)
             and not any(hasattr(x, "_keras_mask") for x in inputs)
-            and all(_built(module) for module in self.modules())
+            and all(is_built(module) for module in self.modules())
         )
         if plain and inputs:
             self.__dict__["_takes_training"] = signature.training
@@ -421,7 +414,7 @@ class Layer(Configured, Quantizable):
 
     def _makes_masks(self, outputs: Any) -> bool:
         """Whether there may be a mask on the outputs although there is none on the inputs."""
-        owner = _owner(type(self), "compute_mask")
+        owner = owner_of(type(self), "compute_mask")
         if owner is Layer or not self.supports_masking:
             return False
         return not is_ours(owner) or any(hasattr(output, "_keras_mask") for output in tree.flatten(outputs))
@@ -467,185 +460,6 @@ class Layer(Configured, Quantizable):
         outputs, state, losses = stateless_call(self, trainable_variables, non_trainable_variables, args, kwargs)
         return (outputs, state, losses) if return_losses else (outputs, state)
 
-    # Building.
-
-    def _has_build(self) -> bool:
-        return _owner(type(self), "build") is not Layer
-
-    def _maybe_build(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if self.built:
-            return
-        if not self._has_build():
-            self.__dict__["_build_shapes"] = _without_training(build_arguments(type(self), args, kwargs))
-            self.built = True
-            return
-        shapes = build_arguments(type(self), args, kwargs)
-        self.build(**shapes)
-
-    def _symbolic(self, shape: Any) -> Any:
-        return _symbolic_of(shape, self._input_dtype())
-
-    def _input_dtype(self) -> str:
-        """The dtype of inputs when only their shape is known."""
-        return self.compute_dtype
-
-    def get_build_config(self) -> dict[str, Any] | None:
-        """The shapes the layer was built with, none if it needs none; None if it has nothing to build."""
-        shapes = self._build_shapes
-        if not shapes and (shapes is None or not self._has_build()):
-            return None
-        if len(shapes) == 1:
-            return {"input_shape": next(iter(shapes.values()))}
-        return {"shapes_dict": dict(shapes)}
-
-    def build_from_config(self, config: Mapping[str, Any]) -> None:
-        """Build with the shapes that `get_build_config` gave."""
-        if not config or self.built:
-            return
-        if config.get("input_shape") is not None:
-            shape = tuples(config["input_shape"])
-            wanted = build_parameters(type(self))
-            self.build(**{wanted[0]: shape}) if wanted else self.build(shape)
-        elif "shapes_dict" in config:
-            self.build(**{key: tuples(shape) for key, shape in config["shapes_dict"].items()})
-        self.built = True
-
-    # Losses.
-
-    def add_loss(self, loss: Any) -> None:
-        """Add a scalar (or several) to what training minimises; call it inside `call`."""
-        if any_symbolic(loss):
-            raise ArgumentTypeError(
-                "add_loss needs values, and a symbolic tensor has none.",
-                where=self._where(),
-                received=loss,
-                fix="write a layer whose call() computes the loss and adds it with self.add_loss()",
-            )
-        self.__dict__["_fast"] = None
-        if scopes.unknown_stand_in() is not None:
-            return
-        self._forget_losses()
-        self.__dict__["_losses_of"] = scopes.current_entry()
-        for value in tree.flatten(loss):
-            self._call_losses.append(convert_to_tensor(value))
-
-    def _forget_losses(self) -> None:
-        """Drop the losses of an earlier outermost call."""
-        if self._call_losses and self._losses_of is not scopes.current_entry():
-            self.__dict__["_call_losses"] = []
-
-    @property
-    def losses(self) -> list[torch.Tensor]:
-        """The losses added in the latest call, and the penalties on the weights."""
-        return self._collect_losses(self._flatten_layers())
-
-    def _collect_losses(self, layers: Sequence[Layer]) -> list[torch.Tensor]:
-        added = [loss for layer in layers for loss in layer._call_losses]
-        penalties = []
-        for layer in layers:
-            for key, spec in layer._weight_specs.items():
-                weight = layer._parameters.get(key)
-                if spec.regularizer is not None and weight is not None and weight.requires_grad:
-                    penalties.append(spec.regularizer(weight))
-        return added + penalties
-
-    # Dtypes.
-
-    def _refresh(self) -> None:
-        """Recompute what follows from the dtype policy."""
-        policy = self._policy()
-        compute = torch_dtype(policy.compute_dtype)
-        mixed = policy.compute_dtype != policy.variable_dtype
-        self.__dict__.update(_compute_dtype=compute, _mixed=mixed, _fast=None, _takes_training=False)
-
-    @property
-    def compute_dtype(self) -> str:
-        """The dtype the layer computes in."""
-        return self._policy().compute_dtype
-
-    @property
-    def dtype(self) -> str:
-        """The dtype of the weights."""
-        return self.variable_dtype
-
-    @property
-    def input_dtype(self) -> str:
-        """The dtype that float inputs are cast to."""
-        return self._policy().compute_dtype
-
-    # Places in a graph.
-
-    @property
-    def input(self) -> Any:
-        """The symbolic input of the layer's first call in a graph."""
-        node = self._first_node()
-        return node.args[0] if len(node.args) == 1 else node.input_tensors
-
-    @property
-    def output(self) -> Any:
-        """The symbolic output of the layer's first call in a graph."""
-        return self._first_node().outputs
-
-    @property
-    def input_shape(self) -> Any:
-        """The shape of the layer's input in a graph."""
-        return shape_of(self.input)
-
-    @property
-    def output_shape(self) -> Any:
-        """The shape of the layer's output in a graph."""
-        return shape_of(self.output)
-
-    def _first_node(self) -> Node:
-        if not self._inbound_nodes:
-            raise StateError(
-                "The layer has not been called on symbolic inputs, so it has no input and no output.",
-                where=self._where(),
-                fix="call it on an Input(), or put it into a Sequential with a known input shape",
-            )
-        return self._inbound_nodes[0]
-
-    def extra_repr(self) -> str:
-        """The name, shown when the module is printed."""
-        return f"name={self.name}, built={self.built}"
-
-
-def _once_built(build: Callable[..., None]) -> Callable[..., None]:
-    """`build` with what surrounds it: the name scope, real tensors even while shapes are inferred, the shapes kept."""
-    if getattr(build, "_once_built", False):
-        return build
-
-    @functools.wraps(build)
-    def wrapper(self: Layer, *args: Any, **kwargs: Any) -> None:
-        if self._building:
-            return build(self, *args, **kwargs)
-        args = tuple(tuples(shape) for shape in args)
-        before = dict(self._parameters), dict(self._buffers)
-        self.__dict__["_building"] = True
-        try:
-            with scopes.name_scope(self.name, caller=self), with_data():
-                if isinstance(self.dtype_policy, policies.DTypePolicyMap):
-                    self._refresh()
-                build(self, *args, **kwargs)
-        except BaseException:
-            for table, saved in zip((self._parameters, self._buffers), before, strict=True):
-                table.clear()
-                table.update(saved)  # type: ignore[arg-type]
-            raise
-        finally:
-            self.__dict__["_building"] = False
-        self.built = True
-        names = build_parameters(type(self)) or ("input_shape",)
-        shapes = _without_training({**dict(zip(names, args, strict=False)), **kwargs})
-        if self._build_shapes is None:
-            self.__dict__["_build_shapes"] = shapes
-
-    wrapper._once_built = True  # type: ignore[attr-defined]
-    return wrapper
-
-
-Layer.build = _once_built(Layer.build)  # type: ignore[method-assign]
-
 
 @contextlib.contextmanager
 def _mode(layer: nn.Module, training: bool) -> Iterator[None]:
@@ -658,29 +472,6 @@ def _mode(layer: nn.Module, training: bool) -> Iterator[None]:
     finally:
         for module in changed:
             module.training = not training
-
-
-def _owner(cls: type, name: str) -> type:
-    """The class that defines a method."""
-    return next(c for c in cls.__mro__ if name in c.__dict__)
-
-
-def _built(module: nn.Module) -> bool:
-    return not isinstance(module, Layer) or module.built
-
-
-def _without_training(shapes: dict[str, Any]) -> dict[str, Any]:
-    return {key: shape for key, shape in shapes.items() if shape is not None}
-
-
-def _symbolic_of(shape: Any, dtype: str) -> Any:
-    """Symbolic tensors of a shape, or of each shape in a list or dict of shapes."""
-    if isinstance(shape, Mapping):
-        return {key: _symbolic_of(part, dtype) for key, part in shape.items()}
-    if all(size is None or isinstance(size, int) for size in shape):
-        return KerasTensor(shape, dtype)
-    parts = [_symbolic_of(part, dtype) for part in shape]
-    return tuple(parts) if isinstance(shape, tuple) else parts
 
 
 def _positional(signature: Any, args: tuple[Any, ...]) -> dict[str, Any]:

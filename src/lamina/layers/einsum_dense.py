@@ -159,7 +159,8 @@ def _planned(
     hidden = len(input_shape) - len(x)
     before = hidden if dots == "left" else 0
     sizes_x = input_shape[before : before + len(x)]
-    sizes_y = [*input_shape[: max(before, 1)], *told][before:]
+    # As in Keras, what is told beyond the outputs' axes is left aside.
+    sizes_y = [*input_shape[: max(before, 1)], *told][before : before + len(y)]
     if hidden < 0 or (hidden and not dots) or len(sizes_y) != len(y):
         raise ShapeError(
             "Equation, input shape and output shape have different numbers of axes.",

@@ -362,13 +362,18 @@ class LayerNormalization(ScaleAndOffset):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create scale and offset for inputs of this shape."""
-        axes = positions(self, self.axis, input_shape)
+        sizes = sizes_at(self, positions(self, self.axis, input_shape), input_shape)
         self.axis = [self.axis] if isinstance(self.axis, int) else sorted(self.axis)
-        self._add_scale_and_offset(sizes_at(self, axes, input_shape))
+        # Keras, and so its files, order the weights' axes by the numbers they were given as, negative ones first.
+        told = tuple(input_shape[axis] or 0 for axis in self.axis)
+        self._sizes = None if told == sizes else sizes
+        self._add_scale_and_offset(told)
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         """Normalize, scale and offset."""
         x, gamma, beta = inputs, self.gamma, self.beta
+        if self._sizes is not None:
+            gamma, beta = (None if weight is None else weight.view(self._sizes) for weight in (gamma, beta))
         weight = beta if gamma is None else gamma
         if x.dtype in HALF or (weight is not None and weight.dtype is not x.dtype):
             x, gamma, beta = computable(x, gamma, beta, mixes=x.device.type == "cpu")

@@ -161,12 +161,40 @@ class Int4Kernel(Scheme):
             return (layer.cast(matrix) / scale).reshape(layer._weight_shape)
         return dequantize_with_sz_map(matrix, scale, zero, held(layer, "g_idx"), 0).reshape(layer._weight_shape)
 
+    def _quick(self, layer: Any, inputs: Tensor, scale: Tensor) -> Tensor:
+        """The product with the float kernel, its even columns before the odd ones: results are sorted, not weights."""
+        packed, zero = held(layer, "kernel"), held(layer, "kernel_zero")
+        (rows, columns), half, meeting = self.sides(layer), packed.shape[1], layer._meeting
+        codes = torch.cat(((packed << 4) >> 4, packed >> 4), 1)
+        if zero is None:
+            matrix = codes.to(inputs.dtype)
+        else:
+            # A group is as many rows, one after the other.
+            zeros, scales = (
+                torch.cat((by[:, ::2], torch.nn.functional.pad(by[:, 1::2], (0, columns % 2))), 1).unsqueeze(1)
+                for by in (zero, scale)
+            )
+            groups = codes.view(len(scale), -1, 2 * half).sub_(zeros)
+            matrix = groups.to(inputs.dtype).mul_(scales).view(rows, 2 * half)
+        outputs = torch.mm(inputs.reshape(-1, rows), matrix)
+        outputs = outputs.view(-1, 2, half).transpose(1, 2).flatten(1)[:, :columns]
+        outputs = outputs / scale if zero is None else outputs
+        return outputs.reshape(*inputs.shape[: inputs.ndim - meeting], *layer._weight_shape[meeting:])
+
     def call(self, layer: Any, inputs: Tensor) -> Tensor:  # type: ignore[override]
         """The product with the float kernel, or of integers where inputs are quantized too."""
         inputs = inputs if inputs.is_floating_point() else layer.cast(inputs)
-        if layer.inputs_quantizer is None:
-            return layer._completed(inputs, layer._product(inputs, self.restored(layer)))
         scale = read(layer, "kernel_scale")
+        if layer.inputs_quantizer is None:
+            # The quick way scales products, which could leave the range of float16.
+            size = block_size(layer, layer.quantization_config)
+            quick = (
+                (size is None or self.sides(layer)[0] % size == 0)
+                and layer._meeting
+                and inputs.dtype is not torch.float16
+            )
+            outputs = self._quick(layer, inputs, scale) if quick else layer._product(inputs, self.restored(layer))
+            return layer._completed(inputs, outputs)
         if layer._axes == MATRIX:
             outputs = layer._rounded_product(inputs, self.matrix(layer), scale)
         else:

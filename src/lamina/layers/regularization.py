@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 
 from lamina import regularizers
-from lamina.core import scopes
 from lamina.core.config import standardize_data_format
 from lamina.core.errors import ArgumentError
 from lamina.core.registry import builtin
 from lamina.core.seeds import SeedGenerator
 from lamina.layers.base import Layer
 from lamina.layers.input_spec import InputSpec
-from lamina.ops.random import drop
+from lamina.ops.random import drop, normal, uniform
 
 
 class _Noise(Layer):
@@ -42,12 +41,11 @@ class _Noise(Layer):
             )
         return value
 
-    def _drawn(self, inputs: Tensor, noise_shape: Sequence[int | None] | None) -> tuple[Tensor, torch.Generator | None]:
-        """A tensor to fill with noise (None in its shape means the input's size), and where to draw from."""
-        generator = None
-        if self.seed_generator is not None and scopes.unknown_stand_in() is None:
-            generator = self.seed_generator.generator(inputs.device)
-        return inputs.new_empty(self._sizes(inputs, noise_shape)), generator
+    def _normal(self, inputs: Tensor, mean: float, stddev: float) -> Tensor:
+        """Normal noise for the inputs."""
+        if self.seed_generator is None:
+            return torch.empty_like(inputs).normal_(mean, stddev)
+        return normal(inputs.shape, mean, stddev, inputs.dtype, self.seed_generator).to(inputs.device)
 
     @staticmethod
     def _sizes(inputs: Tensor, noise_shape: Sequence[int | None] | None) -> Sequence[int]:
@@ -236,8 +234,7 @@ class GaussianNoise(_Noise):
         """The inputs with noise added, while training."""
         if not training or self.stddev == 0:
             return inputs
-        noise, generator = self._drawn(inputs, None)
-        return inputs + noise.normal_(0.0, self.stddev, generator=generator)
+        return inputs + self._normal(inputs, 0.0, self.stddev)
 
 
 @builtin("keras.layers")
@@ -267,8 +264,7 @@ class GaussianDropout(_Noise):
         """The inputs times noise, while training."""
         if not training or self.rate == 0:
             return inputs
-        noise, generator = self._drawn(inputs, None)
-        return inputs * noise.normal_(1.0, math.sqrt(self.rate / (1 - self.rate)), generator=generator)
+        return inputs * self._normal(inputs, 1.0, math.sqrt(self.rate / (1 - self.rate)))
 
 
 @builtin("keras.layers")
@@ -297,8 +293,8 @@ class AlphaDropout(Dropout):
         """The inputs with elements dropped, while training."""
         if not training or self.rate == 0:
             return inputs
-        noise, generator = self._drawn(inputs, self.noise_shape)
-        kept = noise.bernoulli_(1 - self.rate, generator=generator).bool().expand(inputs.shape)
+        drawn = uniform(self._sizes(inputs, self.noise_shape), seed=self.seed_generator).to(inputs.device)
+        kept = (drawn >= self.rate).expand(inputs.shape)
         scale = ((1 - self.rate) * (1 + self.rate * self.lowest**2)) ** -0.5
         shift = -scale * self.lowest * self.rate
         return torch.where(kept, inputs * scale + shift, scale * self.lowest + shift)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -30,6 +30,24 @@ def stateless_call(
         StateError: the layer is not built.
         ArgumentError: the number of values differs from that of the variables.
     """
+    (outputs, losses), state = with_values(
+        layer, trainable, non_trainable, lambda: (layer(*args, **kwargs), layer.losses)
+    )
+    return outputs, state, losses
+
+
+def with_values(
+    layer: WeightOwner, trainable: Sequence[Any], non_trainable: Sequence[Any], function: Callable[[], Any]
+) -> tuple[Any, list[torch.Tensor]]:
+    """Call a function while a layer has these values in place of its variables.
+
+    Returns:
+        What the function gave, and the non-trainable variables after it.
+
+    Raises:
+        StateError: the layer is not built.
+        ArgumentError: the number of values differs from that of the variables.
+    """
     where = f"layer '{layer.name}' ({type(layer).__name__})"
     if not layer.built:
         raise StateError("Only a layer that is built has variables to stand in for.", where=where)
@@ -45,24 +63,22 @@ def stateless_call(
             tensor = convert_to_tensor(value, variable.dtype, variable.device)
             if name == "non_trainable_variables":
                 # A copy, for what the call writes into it.
-                tensor = _like(variable, tensor.detach().clone())
+                tensor = like(variable, tensor.detach().clone())
                 state.append(tensor)
             elif not tensor.requires_grad:
-                tensor = _like(variable, tensor)
+                tensor = like(variable, tensor)
             swapped[id(variable)] = tensor
-    with _in_place(layer, swapped), _losses_kept(layer):
-        outputs = layer(*args, **kwargs)
-        losses = layer.losses
-    return outputs, state, losses
+    with replaced(layer, swapped), kept_losses(layer):
+        return function(), state
 
 
-def _like(variable: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+def like(variable: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     """The value as what the variable is: with a path, `assign` and so on where it is lamina's own."""
     return variable._like(value) if isinstance(variable, Variable) else value
 
 
 @contextlib.contextmanager
-def _in_place(layer: WeightOwner, swapped: dict[int, torch.Tensor]) -> Iterator[None]:
+def replaced(layer: WeightOwner, swapped: dict[int, torch.Tensor]) -> Iterator[None]:
     """Other tensors in place of the layer's variables for a while."""
     kept: list[tuple[Any, str, Any]] = []
     for module in layer.modules():
@@ -79,7 +95,7 @@ def _in_place(layer: WeightOwner, swapped: dict[int, torch.Tensor]) -> Iterator[
 
 
 @contextlib.contextmanager
-def _losses_kept(layer: WeightOwner) -> Iterator[None]:
+def kept_losses(layer: WeightOwner) -> Iterator[None]:
     """The losses of an earlier call put back at the end."""
     kept = [(vars(part), list(part._call_losses), part._losses_of) for part in layer._flatten_layers()]
     try:

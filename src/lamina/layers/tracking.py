@@ -31,6 +31,21 @@ class Holder(nn.Module):
                 self._modules[key] = inner
 
 
+def follow_mode(owner: nn.Module, child: nn.Module) -> None:
+    """Put a module that becomes part of another into its mode.
+
+    Augmentation begins in training mode, because with Keras it acts unless it is told otherwise, and so it stays in an
+    owner that is not training yet; `fit`, `predict`, `train()` and `eval()` then tell all alike.
+    """
+    modules = list(child.modules())
+    if owner.training or not any(getattr(module, "begins_in_training", False) for module in modules):
+        if any(module.training != owner.training for module in modules):
+            child.train(owner.training)
+        return
+    for module in modules:
+        module.training = module.training and getattr(module, "begins_in_training", False)
+
+
 def items_of(container: Any) -> list[tuple[str, Any]]:
     """The container's items with their keys as strings."""
     pairs = container.items() if isinstance(container, dict) else enumerate(container)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,7 +12,8 @@ import torch
 from torch import nn
 
 from lamina import constraints, initializers, regularizers
-from lamina.core import policies, scopes
+from lamina.core import limits, policies, scopes
+from lamina.core.capture import is_ours
 from lamina.core.dtypes import is_float, standardize_dtype, torch_dtype
 from lamina.core.errors import ArgumentError, ArgumentTypeError, ShapeError, StateError
 from lamina.core.naming import auto_name
@@ -19,7 +21,7 @@ from lamina.core.outlines import with_data
 from lamina.core.seeds import SeedGenerator
 from lamina.core.tensors import convert_to_tensor, default_device
 from lamina.core.variable import Variable
-from lamina.layers.tracking import Holder, TrackedDict, TrackedList, items_of, trackable
+from lamina.layers.tracking import Holder, TrackedDict, TrackedList, follow_mode, items_of, trackable
 
 
 class WeightSpec:
@@ -129,11 +131,19 @@ class WeightOwner(nn.Module):
         self._check_open(name)
         name = name or auto_name("variable")
         path = f"{self.path}/{name}" if self.built and not scopes.current_path() else None
+        limits.claim(math.prod(shape) * torch_dtype(standardized).itemsize, f"{self._where()}, weight '{name}'")
+
+        def initial() -> Any:
+            return convert_to_tensor(initializer(shape, dtype=standardized), standardized, default_device())
+
         with torch.no_grad(), with_data(), scopes.name_scope(self.name, caller=self):
-            value = convert_to_tensor(initializer(shape, dtype=standardized), standardized, default_device())
+            blank = limits.blank(shape, torch_dtype(standardized), default_device()) if is_ours(type(self)) else None
+            value = initial() if blank is None else blank
             if layout is not None:
                 value = _channels_last(value, layout)
             variable = Variable._wrap(value, trainable=trainable, name=name, path=path)
+            if blank is not None:
+                limits.await_values(variable, initial)
         variable.regularizer, variable.constraint = regularizers.get(regularizer), constraints.get(constraint)
         variable.aggregation, variable.autocast = aggregation, autocast
         variable.overwrite_with_gradient = overwrite_with_gradient
@@ -391,8 +401,7 @@ class WeightOwner(nn.Module):
             return self._track(name, value)
         if isinstance(value, nn.Module):
             self._make_way(name, value)
-            if value.training != self.training:
-                value.train(self.training)
+            follow_mode(self, value)
             self.__dict__["_fast"] = None
         if name == "dtype_policy":
             policy, given = policies.get(value), self.dtype_policy
@@ -460,7 +469,7 @@ class WeightOwner(nn.Module):
             for key in [key for key, variable in table.items() if id(variable) in loose]:
                 del table[key]
         holder.fill(held)
-        holder.train(self.training)
+        follow_mode(self, holder)
         self.__dict__["_fast"] = None
 
     def __getstate__(self) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def apply_mask(sample_weight: Any, mask: Tensor | None, dtype: torch.dtype, redu
     """
     if mask is None:
         return None if sample_weight is None else convert_to_tensor(sample_weight, dtype)
-    weights = mask.to(dtype)
+    weights = convert_to_tensor(mask, dtype)
     if reduction in ("mean", "sum_over_batch_size"):
         kept = weights.sum()
         share = divide_no_nan(torch.full_like(kept, mask.numel()), kept)

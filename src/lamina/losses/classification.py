@@ -213,7 +213,7 @@ def _sparse(
             return _from_scores(y_true, scores, _IGNORE_NONE if ignore_class is None else ignore_class, reduction)
         return _from_probabilities(y_true, scores, ignore_class, reduction)
     except (IndexError, RuntimeError) as error:
-        _explain_labels(y_true, scores.shape[-1], ignore_class, error)
+        explain_labels(y_true, scores.shape[-1], error, ignore_class=ignore_class)
         raise
 
 
@@ -230,12 +230,20 @@ def _from_probabilities(y_true: Tensor, probabilities: Tensor, ignore_class: int
         losses = -clipped(of_truth).log()
         return losses.mean() if reduction == "mean" else losses
     ignored = y_true == ignore_class
+    # Rows left out become ordinary ones: a row of zeros or NaN has gradients of NaN, however it is weighted.
+    probabilities = probabilities.masked_fill(ignored.unsqueeze(-1), 1.0)
     losses = _from_probabilities(y_true.masked_fill(ignored, 0), probabilities, None, "none")
     return losses.masked_fill(ignored, 0.0)
 
 
-def _explain_labels(labels: Tensor, classes: int, ignore_class: int | None, error: Exception) -> None:
-    """Raise an error that names the label, where a failed loss was due to one out of range."""
+def explain_labels(
+    labels: Tensor,
+    classes: int,
+    error: Exception,
+    where: str = "sparse_categorical_crossentropy",
+    ignore_class: int | None = None,
+) -> None:
+    """Raise an error that names the label, where a failed loss or metric was due to one out of range."""
     if labels.device.type != "cpu" or type(labels) is not Tensor:
         return
     if ignore_class is not None:
@@ -244,12 +252,12 @@ def _explain_labels(labels: Tensor, classes: int, ignore_class: int | None, erro
     if wrong.numel():
         raise DataError(
             "A class label is out of range.",
-            where="sparse_categorical_crossentropy",
+            where=where,
             expected=f"labels from 0 to {classes - 1}, as there are {classes} outputs",
             received=f"label {int(wrong[0])} ({wrong.numel()} such labels of {labels.numel()})",
             fix=f"give the last layer {int(wrong.max()) + 1} units, or number the classes from 0"
             if int(wrong.max()) >= classes
-            else f"to leave labels out of the loss, set ignore_class={int(wrong[0])}",
+            else f"to leave labels out of sparse_categorical_crossentropy, set ignore_class={int(wrong[0])}",
         ) from error
 
 

@@ -8,7 +8,7 @@ from lamina.core.errors import ArgumentError
 from lamina.core.registry import builtin
 from lamina.core.tensors import convert_to_tensor
 from lamina.losses.base import MEANS, LossFunctionWrapper, Tensor, tensors
-from lamina.losses.classification import binary_terms, check_one_hot, class_indices, clipped, logits_of
+from lamina.losses.classification import binary_terms, check_one_hot, class_indices, clipped, explain_labels, logits_of
 
 
 @builtin("keras.losses")
@@ -108,7 +108,11 @@ def categorical_generalized_cross_entropy(y_true: Any, y_pred: Any, q: float) ->
     Source: Zhang and Sabuncu 2018, https://arxiv.org/abs/1805.07836
     """
     y_true, y_pred = class_indices(y_true, y_pred, -1)
-    of_truth = y_pred.gather(-1, y_true.unsqueeze(-1)).squeeze(-1)
+    try:
+        of_truth = y_pred.gather(-1, y_true.unsqueeze(-1)).squeeze(-1)
+    except RuntimeError as error:
+        explain_labels(y_true, y_pred.shape[-1], error, "categorical_generalized_cross_entropy")
+        raise
     return (1 - of_truth**q) / q
 
 

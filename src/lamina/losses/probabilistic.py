@@ -44,6 +44,11 @@ def poisson(y_true: Any, y_pred: Any) -> Tensor:
     return (y_pred - y_true * (y_pred + config.epsilon()).log()).mean(-1)
 
 
+def positive_part(x: Tensor) -> Tensor:
+    """max(x, 0), with half the gradient where x is 0, and NaN where it is NaN: `clamp` has neither."""
+    return torch.maximum(x, x.new_zeros(()))
+
+
 def _signed(y_true: Tensor) -> Tensor:
     """Labels 0 and 1 as -1 and 1; any others as they are. Decided on the device, without waiting for it."""
     binary = ((y_true == 0) | (y_true == 1)).all()
@@ -63,7 +68,7 @@ def hinge(y_true: Any, y_pred: Any) -> Tensor:
         tensor([0.5000])
     """
     y_true, y_pred = tensors(y_true, y_pred)
-    return (1.0 - _signed(y_true) * y_pred).clamp_min(0.0).mean(-1)
+    return positive_part(1.0 - _signed(y_true) * y_pred).mean(-1)
 
 
 @builtin("keras.losses")
@@ -79,7 +84,7 @@ def squared_hinge(y_true: Any, y_pred: Any) -> Tensor:
         tensor([2.])
     """
     y_true, y_pred = tensors(y_true, y_pred)
-    return (1.0 - _signed(y_true) * y_pred).clamp_min(0.0).square().mean(-1)
+    return positive_part(1.0 - _signed(y_true) * y_pred).square().mean(-1)
 
 
 @builtin("keras.losses")
@@ -96,7 +101,7 @@ def categorical_hinge(y_true: Any, y_pred: Any) -> Tensor:
     """
     y_true, y_pred = tensors(y_true, y_pred)
     true, wrong = (y_true * y_pred).sum(-1), ((1.0 - y_true) * y_pred).amax(-1)
-    return (wrong - true + 1.0).clamp_min(0.0)
+    return positive_part(wrong - true + 1.0)
 
 
 @builtin("keras.losses")

@@ -101,8 +101,8 @@ def mean_squared_logarithmic_error(y_true: Any, y_pred: Any) -> Tensor:
         tensor([0.])
     """
     y_true, y_pred = pair(y_true, y_pred)
-    epsilon = config.epsilon()
-    difference = y_pred.clamp_min(epsilon).log1p() - y_true.clamp_min(epsilon).log1p()
+    least = y_pred.new_full((), config.epsilon())
+    difference = torch.maximum(y_pred, least).log1p() - torch.maximum(y_true, least).log1p()
     return difference.square().mean(-1)
 
 

@@ -9,6 +9,7 @@ from lamina.core.errors import ShapeError
 from lamina.core.registry import builtin
 from lamina.core.tensors import convert_to_tensor
 from lamina.losses.base import Tensor, align_ranks
+from lamina.losses.classification import explain_labels
 from lamina.metrics.reduction import MeanMetricWrapper
 
 
@@ -90,6 +91,8 @@ def categorical_accuracy(y_true: Any, y_pred: Any) -> Tensor:
         tensor([1., 0.])
     """
     y_true, y_pred = _tensors(y_true, y_pred)
+    if y_true.dim() == y_pred.dim() and y_true.shape[-1:] != y_pred.shape[-1:]:
+        raise _mismatch(y_true, y_pred, "for integer labels use sparse_categorical_accuracy")
     labels = y_true.argmax(-1)
     shape = labels.shape
     extra = labels.dim() == y_pred.dim()
@@ -122,7 +125,11 @@ def sparse_categorical_accuracy(y_true: Any, y_pred: Any) -> Tensor:
 
 def _in_top_k(labels: Tensor, y_pred: Tensor, k: int) -> Tensor:
     """Whether the prediction of the label is not smaller than the k-th largest."""
-    of_label = y_pred.gather(-1, labels.long().unsqueeze(-1))
+    try:
+        of_label = y_pred.gather(-1, labels.long().unsqueeze(-1))
+    except RuntimeError as error:
+        explain_labels(labels, y_pred.shape[-1], error, "top-k categorical accuracy")
+        raise
     best = y_pred.topk(min(k, y_pred.shape[-1]), dim=-1).values
     return (of_label >= best).any(-1).to(torch_dtype(None))
 

@@ -40,6 +40,17 @@ def _guarded(update: Callable[..., Any]) -> Callable[..., Any]:
     return update_state
 
 
+def _held(value: Any) -> Iterator[Variable]:
+    """The variables in a value: itself, those of a metric, or those in a list or dict of such."""
+    if isinstance(value, Variable):
+        yield value
+    elif isinstance(value, Metric):
+        yield from value.variables
+    elif isinstance(value, (list, tuple, dict)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _held(part)
+
+
 @builtin("keras.metrics")
 class Metric(Captured):
     """Base of all metrics: a subclass adds variables, and writes `update_state` and `result`.
@@ -135,11 +146,10 @@ class Metric(Captured):
         """The state: this metric's own, then that of metrics it holds."""
         found = list(self._variables)
         seen = {id(variable) for variable in found}
-        for value in self.__dict__.values():
-            for part in value if isinstance(value, (list, tuple)) else (value,):
-                inner = part.variables if isinstance(part, Metric) else [part] if isinstance(part, Variable) else []
-                found += [variable for variable in inner if id(variable) not in seen]
-                seen.update(map(id, inner))
+        for variable in _held(list(self.__dict__.values())):
+            if id(variable) not in seen:
+                found.append(variable)
+                seen.add(id(variable))
         return found
 
     def _follow(self, device: torch.device) -> None:
@@ -207,7 +217,7 @@ class Metric(Captured):
             self._substitute(replaced, changed)
             yield
         finally:
-            for metric, kept in changed:
+            for metric, kept in reversed(changed):
                 metric.__dict__.update(kept)
 
     def _substitute(self, replaced: dict[int, Tensor], changed: list[tuple[Metric, dict[str, Any]]]) -> None:
@@ -217,14 +227,14 @@ class Metric(Captured):
         def other(value: Any) -> Any:
             if isinstance(value, Metric):
                 value._substitute(replaced, changed)
-            elif isinstance(value, list):
-                return [other(part) for part in value]
+            elif type(value) in (list, tuple):
+                return type(value)(other(part) for part in value)
             elif isinstance(value, dict):
                 return {key: other(part) for key, part in value.items()}
             return replaced.get(id(value), value)
 
         for key, value in list(self.__dict__.items()):
-            if isinstance(value, (Tensor, Metric, list, dict)):
+            if isinstance(value, (Tensor, Metric, list, tuple, dict)):
                 self.__dict__[key] = other(value)
 
     def _miscounted(self, given: Sequence[Any], own: Sequence[Any]) -> ShapeError:

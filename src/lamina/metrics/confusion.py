@@ -116,7 +116,16 @@ class ConfusionMetric(Metric):
         weights = self._with_label_weights(weights, y_pred)
         labels = y_true if y_true.dtype is torch.bool else y_true != 0
         if weights is not None:
-            weights = weights.broadcast_to(y_pred.shape)
+            try:
+                weights = weights.broadcast_to(y_pred.shape)
+            except RuntimeError:
+                raise ShapeError(
+                    "The sample weights do not fit the predictions.",
+                    where=f"metric '{self.name}'",
+                    expected=f"a shape that broadcasts to {tuple(y_pred.shape)}, less its last axis",
+                    received=tuple(convert_to_tensor(sample_weight).shape),
+                    fix="give one weight per sample",
+                ) from None
         if self.multi_label:
             return labels, y_pred, weights
         return labels.reshape(-1), y_pred.reshape(-1), None if weights is None else weights.reshape(-1)

@@ -9,6 +9,7 @@ import torch
 
 from lamina.core import config
 from lamina.core.errors import ArgumentError, ShapeError
+from lamina.core.limits import claim
 from lamina.core.registry import builtin
 from lamina.core.tensors import convert_to_tensor
 from lamina.losses.base import Tensor, divide_no_nan
@@ -35,6 +36,7 @@ class _RateAtRate(ConfusionMetric):
         self.num_thresholds = num_thresholds
         self.class_id = class_id
         last = num_thresholds - 1
+        claim(32 * num_thresholds, "num_thresholds")
         self.thresholds = [0.5] if not last else [step / last for step in range(num_thresholds)]
         self.even = num_thresholds > 1
         self._add_counts()
@@ -265,6 +267,7 @@ class AUC(ConfusionMetric):
                     expected="> 1",
                     received=num_thresholds,
                 )
+            claim(32 * num_thresholds, "num_thresholds")
             inner = [(step + 1) / (num_thresholds - 1) for step in range(num_thresholds - 2)]
             self.even = True
         self.num_thresholds = len(inner) + 2

@@ -269,7 +269,7 @@ class R2Score(Metric):
         """The score, of all outputs or of each."""
         if not self._built:
             return torch.zeros((), dtype=self._torch_dtype, device=self.num_samples.device)
-        total = self.squared_sum.detach() - self.sum * self.sum / self.count
+        total = self.squared_sum.detach() - self.sum * (self.sum / self.count)
         scores = 1 - self.total_mse.detach() / total
         scores = torch.where(scores.isinf(), 0.0, scores)
         if self.class_aggregation == "uniform_average":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,7 +21,6 @@ from lamina.graph.op import any_symbolic
 from lamina.graph.tensor import KerasTensor
 from lamina.graph.torch_functions import torch_functions, torch_name
 from lamina.graph.widening import suited
-from lamina.layers.base import Layer
 from lamina.layers.input import InputLayer
 from lamina.saving import keras_ops
 
@@ -69,7 +69,7 @@ def _places(model: Any) -> dict[int, tuple[str, int, int]]:
 
 
 def _operation_config(operation: Any) -> dict[str, Any]:
-    if isinstance(operation, Layer):
+    if not isinstance(operation, Operation):
         return serialize_keras_object(operation)
     if not _is_op(operation):
         label = torch_name(operation.function)
@@ -240,26 +240,28 @@ def _connect_all(
     operations: Mapping[str, Any],
     tensors: dict[tuple[str, int, int], KerasTensor],
 ) -> None:
-    """Call the operations in the order their inputs become known."""
-    while waiting:
-        later = []
-        for name, index, node in waiting:
-            try:
-                args, kwargs = _arguments(node, tensors)
-            except _Unknown:
-                later.append((name, index, node))
-                continue
-            if (name, index - 1, 0) not in tensors and index > 0:
-                later.append((name, index, node))
-                continue
-            outputs = operations[name](*args, **kwargs)
-            leaves = [leaf for leaf in tree.flatten(outputs) if isinstance(leaf, KerasTensor)]
-            for position, tensor in enumerate(leaves):
-                tensors[name, index, position] = tensor
-        if len(later) == len(waiting):
-            names = ", ".join(sorted({name for name, _, _ in later})[:5])
-            raise FileError("The graph in the config does not close.", received=f"inputs of {names} never become known")
-        waiting = later
+    """Call the operations in the order their inputs become known; each waits for one tensor at a time."""
+    ready = deque(waiting)
+    parked: dict[tuple[str, int, int], list[tuple[str, int, Any]]] = {}
+    while ready:
+        name, index, node = ready.popleft()
+        try:
+            args, kwargs = _arguments(node, tensors)
+            if index > 0 and (before := (name, index - 1, 0)) not in tensors:
+                raise _Unknown(before)
+        except _Unknown as missing:
+            parked.setdefault(missing.args[0], []).append((name, index, node))
+            continue
+        if not any_symbolic((args, kwargs)):
+            raise FileError("A call in the graph has no tensor among its arguments.", where=f"layer '{name}'")
+        outputs = operations[name](*args, **kwargs)
+        leaves = [leaf for leaf in tree.flatten(outputs) if isinstance(leaf, KerasTensor)]
+        for position, tensor in enumerate(leaves):
+            tensors[name, index, position] = tensor
+            ready.extend(parked.pop((name, index, position), ()))
+    if parked:
+        names = ", ".join(sorted({name for held in parked.values() for name, _, _ in held})[:5])
+        raise FileError("The graph in the config does not close.", received=f"inputs of {names} never become known")
 
 
 class _Unknown(Exception):
@@ -284,7 +286,7 @@ def _arguments(node: Any, tensors: Mapping[tuple[str, int, int], KerasTensor]) -
     def lookup(name: str, index: int, position: int) -> KerasTensor:
         key = (name, int(index), int(position))
         if key not in tensors:
-            raise _Unknown
+            raise _Unknown(key)
         return tensors[key]
 
     if isinstance(node, Mapping):

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
+import torch
 from torch import nn
 
 from lamina import saving
 from lamina.core.errors import ArgumentError, ArgumentTypeError, StateError, listing, nearest
 from lamina.core.registry import builtin, maybe_scope
 from lamina.core.serialization import deserialize_keras_object, serialize_keras_object
+from lamina.core.tensors import convert_to_tensor
+from lamina.core.tracebacks import filter_traceback
+from lamina.export.formats import export_model
 from lamina.graph.tensor import KerasTensor
 from lamina.layers.base import Layer
+from lamina.layers.stateless import with_values
 from lamina.layers.torch_module import TorchModuleWrapper
 from lamina.layers.tracking import Holder
 from lamina.models import graph_config, quantization
 from lamina.models import summary as summary_table
 from lamina.models.state_tree import assign_state_tree, state_tree_of
 from lamina.saving.archive import parse_json
+from lamina.saving.snapshot import ModelSnapshot
 from lamina.training.trainer import Trainer
 
 
@@ -113,6 +119,8 @@ class Model(Trainer, Layer):
         expand_nested: bool = False,
         show_trainable: bool = False,
         layer_range: tuple[str, str] | list[str] | None = None,
+        flops: bool = False,
+        memory: bool = False,
     ) -> None:
         """Print a table of the layers with their output shapes and numbers of weights.
 
@@ -123,6 +131,8 @@ class Model(Trainer, Layer):
             expand_nested: show the layers of models inside the model.
             show_trainable: add a column that tells which layers learn.
             layer_range: names (or patterns) of the first and last layer to show.
+            flops: add multiplications and additions for one sample (matrix products, convolutions, attention).
+            memory: add the bytes of weights, and of outputs for one sample.
         """
         summary_table.print_summary(
             self,
@@ -132,6 +142,8 @@ class Model(Trainer, Layer):
             expand_nested=expand_nested,
             show_trainable=show_trainable,
             layer_range=layer_range,
+            flops=flops,
+            memory=memory,
         )
 
     def save(self, filepath: Any, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any) -> None:
@@ -142,9 +154,24 @@ class Model(Trainer, Layer):
         """Save the weights alone into a `.weights.h5` file."""
         saving.save_weights(self, filepath, overwrite=overwrite, **kwargs)
 
+    def _snapshot(self, weights_only: bool = False) -> ModelSnapshot:
+        """A copy of its state that can be written later, while training goes on."""
+        return ModelSnapshot(self, weights_only)
+
     def load_weights(self, filepath: Any, skip_mismatch: bool = False, **kwargs: Any) -> None:
         """Load weights from a `.weights.h5` or `.keras` file."""
         saving.load_weights(self, filepath, skip_mismatch=skip_mismatch, **kwargs)
+
+    def export(
+        self,
+        filepath: Any,
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Write the model for other programs: ONNX, torch, OpenVINO, LiteRT; see `lamina.export.export_model`."""
+        export_model(self, filepath, format, verbose, input_signature, **kwargs)
 
     def to_json(self, **kwargs: Any) -> str:
         """The architecture, without weights, as JSON."""
@@ -182,6 +209,54 @@ class Model(Trainer, Layer):
             ArgumentError: the tree names something that the model does not have.
         """
         assign_state_tree(self, state_tree)
+
+    def stateless_compute_loss(
+        self,
+        trainable_variables: Sequence[Any],
+        non_trainable_variables: Sequence[Any],
+        metrics_variables: Sequence[Any],
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> tuple[torch.Tensor, tuple[Any, ...]]:
+        """The loss of a batch with these values in place of the variables, which stay as they are.
+
+        Args:
+            trainable_variables: a tensor for each of `model.trainable_variables`.
+            non_trainable_variables: a tensor for each of `model.non_trainable_variables`.
+            metrics_variables: a tensor for each of `model.metrics_variables`.
+            x: the inputs.
+            y: the targets.
+            y_pred: the outputs.
+            sample_weight: weights of samples.
+            training: whether it is a training step.
+
+        Returns:
+            The loss, and the three lists of values as they are after it.
+
+        Raises:
+            StateError: the model is not built.
+            ArgumentError: the number of values differs from that of the variables.
+        """
+        metrics = self.metrics_variables
+        kept = [variable.clone() for variable in metrics]
+        with torch.no_grad():
+            for variable, value in zip(metrics, metrics_variables, strict=True):
+                variable.copy_(convert_to_tensor(value))
+        try:
+            loss, state = with_values(
+                self,
+                trainable_variables,
+                non_trainable_variables,
+                lambda: self._call_compute_loss(x, y, y_pred, sample_weight, training),
+            )
+            return loss, (trainable_variables, state, [variable.detach().clone() for variable in metrics])
+        finally:
+            with torch.no_grad():
+                for variable, value in zip(metrics, kept, strict=True):
+                    variable.copy_(value)
 
     def quantize(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, mode: str | None = None, config: Any = None, filters: Any = None, **kwargs: Any
@@ -258,6 +333,11 @@ class Model(Trainer, Layer):
                 where=f"model '{self.name}'",
                 fix="call it on a batch of data, use build(input_shape), or begin it with Input(shape)",
             )
+
+
+# Errors leave the loops with the frames of the program alone.
+for _name in ("fit", "evaluate", "predict", "train_on_batch", "test_on_batch", "predict_on_batch"):
+    setattr(Model, _name, filter_traceback(getattr(Trainer, _name)))
 
 
 def model_from_json(json_string: str, custom_objects: Mapping[str, Any] | None = None) -> Any:

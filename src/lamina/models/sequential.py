@@ -17,6 +17,7 @@ from lamina.graph.tensor import KerasTensor
 from lamina.layers.base import Layer
 from lamina.layers.input import InputLayer
 from lamina.layers.signature import tuples
+from lamina.layers.tracking import follow_mode
 from lamina.models.admission import cast_to, entry_dtype, fit_rank
 from lamina.models.model import Model, as_layer
 
@@ -123,8 +124,7 @@ class Sequential(Model):
             )
         if not self._stack and self._input_layer is None:
             self._take_input_from(layer)
-        if layer.training != self.training:
-            layer.train(self.training)
+        follow_mode(self, layer)
         self._stack.append(layer)
         self._modules[layer.name.replace(".", "_")] = layer
         self._unbuild()
@@ -230,6 +230,16 @@ class Sequential(Model):
     def layers(self) -> list[Any]:
         """The layers in their order, the input left out."""
         return list(self._stack)
+
+    @property
+    def inputs(self) -> list[KerasTensor]:
+        """The symbolic input, in a list."""
+        return self._require("inputs")
+
+    @property
+    def outputs(self) -> list[KerasTensor]:
+        """The symbolic outputs in one list."""
+        return self._require("outputs")
 
     @property
     def input_shape(self) -> Any:

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from lamina.core import tree
+from lamina.core.config import say
 from lamina.core.errors import ArgumentError, LaminaError
+from lamina.layers.costs import cost_of
 
 
 class Row(NamedTuple):
@@ -20,6 +22,7 @@ class Row(NamedTuple):
     connected: str
     trainable: str
     depth: int
+    costs: tuple[str, ...] = ()
 
 
 def print_summary(
@@ -30,29 +33,32 @@ def print_summary(
     expand_nested: bool = False,
     show_trainable: bool = False,
     layer_range: Sequence[str] | None = None,
+    flops: bool = False,
+    memory: bool = False,
 ) -> None:
     """Print a model's layers, shapes and weights; see `Model.summary`."""
     from rich.console import Console
 
     drawn = sys.stdout.isatty() or "ipykernel" in sys.modules
     graph = not _is_chain(model)
-    rows = list(_rows(model, expand_nested, layer_range))
+    rows = list(_rows(model, expand_nested, layer_range, costs=(flops, memory)))
     headers = ["Layer (type)", "Output Shape", "Param #"]
     headers += ["Connected to"] if graph else []
     headers += ["Trainable"] if show_trainable else []
+    headers += ["FLOPs"] * flops + ["Weights", "Outputs"] * memory
     table = _table(headers, rows, graph, show_trainable, drawn and print_fn is None, positions, line_length)
-    width = line_length or (100 if graph else 80)
+    width = line_length or (100 if graph else 80) + 12 * flops + 24 * memory
     console = Console(width=width, highlight=False, force_terminal=None if print_fn is None else False)
     with console.capture() as captured:
         console.print(f'[bold]Model: "{model.name}"[/bold]' if drawn else f'Model: "{model.name}"', markup=drawn)
         console.print(table)
-        for line in _totals(model):
+        for line in [*_totals(model), *_cost_totals(model, flops, memory)]:
             console.print(line, markup=drawn)
     text = "\n".join(line.rstrip() for line in captured.get().rstrip("\n").splitlines())
     if print_fn is not None:
         print_fn(text)
         return
-    print(text, flush=True)
+    say(text)
 
 
 def _table(
@@ -76,11 +82,13 @@ def _table(
     )
     ratios = _ratios(positions, len(headers))
     for header, ratio in zip(headers, ratios, strict=True):
-        table.add_column(header, justify="right" if header == "Param #" else "left", ratio=ratio, overflow="fold")
+        numbers = header in ("Param #", "FLOPs", "Weights", "Outputs")
+        table.add_column(header, justify="right" if numbers else "left", ratio=ratio, overflow="fold")
     for row in rows:
         cells = [_cell("    " * row.depth + row.name), _cell(row.shape), _cell(row.parameters)]
         cells += [_cell(row.connected)] if graph else []
         cells += [_cell(row.trainable)] if show_trainable else []
+        cells += map(_cell, row.costs)
         table.add_row(*cells)
     return table
 
@@ -94,7 +102,8 @@ def _cell(text: str) -> Any:
 def _ratios(positions: Sequence[float] | None, count: int) -> list[int]:
     """Column widths from the relative ends of the columns."""
     if positions is None:
-        return {3: [43, 34, 23], 4: [34, 26, 17, 23], 5: [30, 22, 13, 21, 14]}[count]
+        known = {3: [43, 34, 23], 4: [34, 26, 17, 23], 5: [30, 22, 13, 21, 14]}
+        return known.get(count) or [30, 22, *[14] * (count - 2)]
     ends = list(positions)[:count]
     if len(ends) < count:
         ends += [1.0] * (count - len(ends))
@@ -116,16 +125,22 @@ def _is_chain(model: Any) -> bool:
     return len(set(map(id, operations))) == len(operations) and all(count == 1 for count in uses.values())
 
 
-def _rows(model: Any, expand: bool, layer_range: Sequence[str] | None, depth: int = 0) -> Iterator[Row]:
+def _rows(
+    model: Any,
+    expand: bool,
+    layer_range: Sequence[str] | None,
+    depth: int = 0,
+    costs: tuple[bool, bool] = (False, False),
+) -> Iterator[Row]:
     parts = list(getattr(model, "_operations", None) or model.layers)
     known = {id(part) for part in parts}
     parts += [layer for layer in model.layers if id(layer) not in known]
     if layer_range is not None and depth == 0:
         parts = _between(parts, layer_range)
     for part in parts:
-        yield _row(part, model, depth)
+        yield _row(part, model, depth, costs)
         if expand and getattr(part, "layers", None):
-            yield from _rows(part, expand, None, depth + 1)
+            yield from _rows(part, expand, None, depth + 1, costs)
 
 
 def _between(parts: list[Any], layer_range: Sequence[str]) -> list[Any]:
@@ -143,14 +158,31 @@ def _between(parts: list[Any], layer_range: Sequence[str]) -> list[Any]:
     return parts[start : stop + 1]
 
 
-def _row(part: Any, model: Any, depth: int) -> Row:
+def _row(part: Any, model: Any, depth: int, costs: tuple[bool, bool]) -> Row:
     weights = _weights(part)
     trainable = "-"
     if weights:
         trainable = "Y" if any(weight.requires_grad for weight in weights) else "N"
     built = getattr(part, "built", True)
     count = f"{sum(weight.numel() for weight in weights):,}" if built or weights else "0 (unbuilt)"
-    return Row(f"{_name(part)} ({_kind(part)})", _shape(part), count, _connections(part, model), trainable, depth)
+    told = _costs(part, model, *costs) if any(costs) else ()
+    return Row(f"{_name(part)} ({_kind(part)})", _shape(part), count, _connections(part, model), trainable, depth, told)
+
+
+def _costs(part: Any, model: Any, flops: bool, memory: bool) -> tuple[str, ...]:
+    """The cells about what a layer costs for one sample."""
+    cost = cost_of(part, model)
+    told = ["?" if cost.flops is None else f"{cost.flops:,}"] * flops
+    return (*told, *[_size(cost.weights), "?" if cost.outputs is None else _size(cost.outputs)] * memory)
+
+
+def _cost_totals(model: Any, flops: bool, memory: bool) -> list[str]:
+    """The lines about what a model costs for one sample."""
+    if not flops and not memory:
+        return []
+    costs = [cost_of(part, model) for part in getattr(model, "_operations", None) or model.layers]
+    lines = [f" FLOPs per sample: {sum(cost.flops or 0 for cost in costs):,}"] * flops
+    return lines + [f" Outputs per sample: {_size(sum(cost.outputs or 0 for cost in costs))}"] * memory
 
 
 def _name(part: Any) -> str:

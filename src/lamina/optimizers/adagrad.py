@@ -15,7 +15,6 @@ from lamina.optimizers.blocks import (
     add_number_,
     add_quotients_,
     add_scaled_,
-    copy_,
     kernels,
     mix_squares_,
     root_steps_,
@@ -201,6 +200,14 @@ class Ftrl(Optimizer):
         """The value that the sums begin at, and zeros."""
         return torch.full_like(parameter, self.initial_accumulator_value if name == "accumulator" else 0.0)
 
+    def update(self, parameters: list[Tensor], gradients: list[Tensor], learning_rate: Number, step: Any) -> None:
+        """Change weights and slots in place; at a learning rate of 0, which the rule divides by, nothing changes."""
+        if isinstance(learning_rate, Tensor) and self._explicit:
+            with self._only_if(learning_rate != 0):
+                super().update(parameters, gradients, learning_rate, step)
+        elif learning_rate:
+            super().update(parameters, gradients, learning_rate, step)
+
     def rule(
         self,
         parameters: list[Tensor],
@@ -212,15 +219,26 @@ class Ftrl(Optimizer):
         """Change weights and slots in place."""
         sums, linear = slots["accumulator"], slots["linear"]
         power, limit = -self.learning_rate_power, self.l1_regularization_strength
-        before = kernels._foreach_pow(sums, power)
+        change = _powers(sums, power)
         kernels._foreach_addcmul_(sums, gradients, gradients)
-        after = kernels._foreach_pow(sums, power)
-        change = kernels._foreach_mul(kernels._foreach_sub(after, before), parameters)
+        after = _powers(sums, power)
+        kernels._foreach_sub_(change, after)
+        kernels._foreach_mul_(change, parameters)
         kernels._foreach_add_(linear, gradients)
-        kernels._foreach_add_(linear, parameters, alpha=2 * self.l2_shrinkage_regularization_strength)
-        add_scaled_(linear, change, -1 / learning_rate)
-        pulled = kernels._foreach_clamp_min(kernels._foreach_clamp_max(linear, limit), -limit)
-        kernels._foreach_sub_(pulled, linear)
-        kernels._foreach_mul_(after, 1 / learning_rate)
-        add_number_(after, 2 * self.l2_regularization_strength + self.beta / learning_rate)
-        copy_(parameters, kernels._foreach_div(pulled, after))
+        if self.l2_shrinkage_regularization_strength:
+            kernels._foreach_add_(linear, parameters, alpha=2 * self.l2_shrinkage_regularization_strength)
+        add_scaled_(linear, change, 1 / learning_rate)
+        if self.l2_regularization_strength or self.beta:
+            add_number_(after, 2 * self.l2_regularization_strength * learning_rate + self.beta)
+        pulled = linear
+        if limit:
+            pulled = kernels._foreach_clamp_min(linear, -limit)
+            kernels._foreach_clamp_max_(pulled, limit)
+            kernels._foreach_sub_(pulled, linear)
+        kernels._foreach_zero_(parameters)
+        add_quotients_(parameters, pulled, after, learning_rate if limit else -learning_rate)
+
+
+def _powers(tensors: list[Tensor], power: float) -> list[Tensor]:
+    """Each to a power; roots, the usual case, take a fraction of the time."""
+    return list(kernels._foreach_sqrt(tensors) if power == 0.5 else kernels._foreach_pow(tensors, power))

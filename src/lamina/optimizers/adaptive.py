@@ -11,7 +11,25 @@ from lamina.core.dtypes import standardize_dtype
 from lamina.core.errors import ArgumentError
 from lamina.core.registry import builtin
 from lamina.optimizers.base import Number, Optimizer, Options, Tensor, takes_options
-from lamina.optimizers.blocks import Slots, add_quotients_, add_scaled_, kernels, mix_, mix_squares_
+from lamina.optimizers.blocks import (
+    Slots,
+    add_number_,
+    add_quotients_,
+    add_scaled_,
+    blocks,
+    copy_,
+    kernels,
+    mix_,
+    mix_squares_,
+)
+
+
+def _sizes(squares: list[Tensor], beta: float, step: Any, epsilon: float) -> tuple[list[Tensor], Any]:
+    """Roots of mean squares, with epsilon added to them as if corrected; and what to divide them by for that."""
+    correction = (1 - beta**step) ** 0.5
+    sizes = kernels._foreach_sqrt(squares)
+    add_number_(sizes, epsilon * correction)
+    return sizes, correction
 
 
 class _Moments(Optimizer):
@@ -126,14 +144,10 @@ class Nadam(_Moments):
         mix_squares_(squares, gradients, self.beta_2)
         product: Any = self._u_product if self._explicit else float(self._u_product)
         following = self._schedule(step + 1)
-        sizes = kernels._foreach_sqrt(squares)
-        # The correction of the mean squares, taken out of the root, so that it is a number and not a tensor.
-        correction = (1 - self.beta_2**step) ** 0.5
-        kernels._foreach_mul_(sizes, 1 / correction)
-        kernels._foreach_add_(sizes, self.epsilon)
+        sizes, correction = _sizes(squares, self.beta_2, step, self.epsilon)
         ahead = kernels._foreach_mul(means, following / (1 - product * following))
         add_scaled_(ahead, gradients, (1 - self._schedule(step)) / (1 - product))
-        add_quotients_(parameters, ahead, sizes, -learning_rate)
+        add_quotients_(parameters, ahead, sizes, -learning_rate * correction)
 
 
 @builtin("keras.optimizers")
@@ -167,16 +181,26 @@ class Lamb(_Moments):
         step: Any,
     ) -> None:
         """Change weights and slots in place."""
+        if not self._is_large(parameters):
+            updates, correction = self._directions(gradients, slots, step)
+        else:
+            updates, correction = [torch.empty_like(parameter) for parameter in parameters], 1.0
+            for _, slopes, own in blocks(parameters, gradients, {**slots, "update": updates}):
+                found, correction = self._directions(slopes, own, step)
+                copy_(own["update"], found)
+        of = torch.stack(list(kernels._foreach_norm(parameters)))
+        by = torch.stack(list(kernels._foreach_norm(updates)))
+        # The directions are multiples of the updates, which the ratio of norms makes up for.
+        plain = correction / (1 - self.beta_1**step)
+        factors = torch.where((of > 0) & (by > 0), of / by.masked_fill(by == 0, 1), plain) * -learning_rate
+        kernels._foreach_addcmul_(parameters, updates, list(factors.unbind()))
+
+    def _directions(self, gradients: list[Tensor], slots: Slots, step: Any) -> tuple[list[Tensor], Any]:
         means, squares = slots["momentum"], slots["velocity"]
         mix_(means, gradients, self.beta_1)
         mix_squares_(squares, gradients, self.beta_2)
-        sizes = kernels._foreach_sqrt(squares)
-        kernels._foreach_mul_(sizes, 1 / (1 - self.beta_2**step) ** 0.5)
-        kernels._foreach_add_(sizes, self.epsilon)
-        updates = kernels._foreach_mul(kernels._foreach_div(means, sizes), 1 / (1 - self.beta_1**step))
-        norms = zip(kernels._foreach_norm(parameters), kernels._foreach_norm(updates), strict=True)
-        ratios = [torch.where((of > 0) & (by > 0), of / by.masked_fill(by == 0, 1), 1.0) for of, by in norms]
-        add_scaled_(parameters, kernels._foreach_mul(updates, ratios), -learning_rate)
+        sizes, correction = _sizes(squares, self.beta_2, step, self.epsilon)
+        return list(kernels._foreach_div(means, sizes)), correction
 
 
 @builtin("keras.optimizers")
@@ -294,11 +318,9 @@ class ScheduleFreeAdamW(Optimizer):
             share = step / self.warmup_steps
             learning_rate = learning_rate * (share.clamp_max(1.0) if isinstance(share, Tensor) else min(share, 1.0))
         mix_squares_(squares, gradients, self.beta_2)
-        sizes = kernels._foreach_sqrt(squares)
-        kernels._foreach_mul_(sizes, 1 / (1 - self.beta_2**step) ** 0.5)
-        kernels._foreach_add_(sizes, self.epsilon)
+        sizes, correction = _sizes(squares, self.beta_2, step, self.epsilon)
         # The weights are y = (1 - beta_1) z + beta_1 x, with steps z and their mean x; only y and z are kept.
-        kernels._foreach_sub_(parameters, kernels._foreach_mul(steps, 1 - self.beta_1))
-        add_quotients_(steps, gradients, sizes, -learning_rate)
+        kernels._foreach_add_(parameters, steps, alpha=self.beta_1 - 1)
+        add_quotients_(steps, gradients, sizes, -learning_rate * correction)
         kernels._foreach_mul_(parameters, 1 - 1 / step)
         add_scaled_(parameters, steps, 1 - self.beta_1 + self.beta_1 / step)

@@ -16,6 +16,7 @@ from lamina.core.errors import ShapeError, StateError, warn_once
 from lamina.core.naming import auto_name
 from lamina.core.registry import builtin, maybe_scope
 from lamina.core.serialization import serialize_keras_object
+from lamina.core.tensors import convert_to_tensor
 from lamina.core.variable import Variable
 from lamina.optimizers.blocks import (
     BLOCK,
@@ -140,16 +141,17 @@ class Optimizer(OptimizerState):
         parameters, gradients = self._matched(grads, variables)
         if self._overwrites:
             parameters, gradients = self._overwritten(parameters, gradients)
-        if self.loss_scale_factor is not None:
-            gradients = list(kernels._foreach_div(gradients, self.loss_scale_factor))
-        if self.gradient_accumulation_steps:
-            self._accumulate(parameters, gradients)
-        else:
-            self._update_now(parameters, gradients)
-        if self.use_ema:
-            self._average()
-        for parameter, constraint in self._constraints:
-            parameter.copy_(constraint(parameter))
+        if parameters:
+            if self.loss_scale_factor is not None:
+                gradients = list(kernels._foreach_div(gradients, self.loss_scale_factor))
+            if self.gradient_accumulation_steps:
+                self._accumulate(parameters, gradients)
+            else:
+                self._update_now(parameters, gradients)
+            if self.use_ema:
+                self._average()
+            for parameter, constraint in self._constraints:
+                parameter.copy_(constraint(parameter))
         self._iterations.add_(1)
 
     def _matched(self, grads: Sequence[Any], variables: Sequence[Any] | None) -> tuple[list[Tensor], list[Tensor]]:
@@ -196,13 +198,22 @@ class Optimizer(OptimizerState):
         return parameters, gradients
 
     def _overwritten(self, parameters: list[Tensor], gradients: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Put the "gradients" of float8's scales in the place of these; the weights that are left, and theirs."""
-        rest = []
+        """Put the "gradients" of float8's scales in the place of these; the weights that are left, and theirs.
+
+        With accumulation it is their largest since the last update.
+        """
+        rest, steps = [], self.gradient_accumulation_steps
         for parameter, gradient in zip(parameters, gradients, strict=True):
-            if getattr(parameter, "overwrite_with_gradient", False):
+            if not getattr(parameter, "overwrite_with_gradient", False):
+                rest.append((parameter, gradient))
+            elif not steps:
                 parameter.copy_(gradient)
             else:
-                rest.append((parameter, gradient))
+                (kept,) = self.slots([parameter], "gradient_accumulator")["gradient_accumulator"]
+                largest = torch.maximum(kept, gradient)
+                due = ((self._iterations + 1) % steps == 0).to(parameter.device)
+                parameter.copy_(torch.where(due, largest, parameter))
+                kept.copy_(largest * ~due)
         return [parameter for parameter, _ in rest], [gradient for _, gradient in rest]
 
     def _checked(self, variables: Sequence[Any]) -> list[Tensor]:
@@ -280,7 +291,11 @@ class Optimizer(OptimizerState):
 
     def _cut(self, parameters: list[Tensor]) -> bool:
         """Whether to go through the weights in pieces."""
-        if self._explicit or not self.elementwise or parameters[0].device.type != "cpu":
+        return self.elementwise and self._is_large(parameters)
+
+    def _is_large(self, parameters: list[Tensor]) -> bool:
+        """Whether the weights are more than a processor's cache holds."""
+        if self._explicit or parameters[0].device.type != "cpu":
             return False
         return sum([parameter.numel() for parameter in parameters]) > BLOCK and are_plain(parameters)
 
@@ -327,6 +342,7 @@ class Optimizer(OptimizerState):
         """
         raise NotImplementedError(f"{type(self).__name__} must implement rule() or update_step().")
 
+    @torch.no_grad()
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """Change one weight and its slots in place."""
         slots = self.slots([variable], *self._slot_names)
@@ -431,8 +447,10 @@ class Optimizer(OptimizerState):
         return f"<{type(self).__name__} name={self.name}>"
 
 
-def _like(gradient: Tensor, parameter: Tensor) -> Tensor:
-    """A gradient in the dtype and memory layout of its weight."""
+def _like(gradient: Any, parameter: Tensor) -> Tensor:
+    """A gradient, which may be an array, in the dtype and memory layout of its weight."""
+    if not isinstance(gradient, Tensor):
+        gradient = convert_to_tensor(gradient, parameter.dtype, parameter.device)
     if gradient.layout is not torch.strided:
         gradient = gradient.to_dense()
     if gradient.stride() == parameter.stride():

@@ -141,7 +141,7 @@ class LossScaleOptimizer(Optimizer):
             self._apply_if(finite, grads, variables)
         elif scale.device.type == "cpu" or hasattr(inner, "optimizers"):
             if finite:
-                inner.apply(_divided(grads, scale), variables)
+                inner.apply(self._unscaled(grads, variables), variables)
         else:
             with inner.explicit():
                 self._apply_if(finite, grads, variables)
@@ -154,9 +154,20 @@ class LossScaleOptimizer(Optimizer):
         inner = self.inner_optimizer
         changing = [t for t in (*inner._parameters, *inner._variables) if t is not inner._learning_rate]
         before = [tensor.clone() for tensor in changing]
-        inner.apply(_divided(grads, self.dynamic_scale), variables)
+        inner.apply(self._unscaled(grads, variables), variables)
         for tensor, old in zip(changing, before, strict=True):
             tensor.copy_(torch.where(finite, tensor, old))
+
+    def _unscaled(self, grads: Sequence[Any], variables: Sequence[Any] | None) -> list[Any]:
+        """The gradients over the scale; None, and what is no gradient but a value to put in place, stay as they are."""
+        weights = self._parameters if variables is None else variables
+        scaled = [
+            gradient is not None and not getattr(weight, "overwrite_with_gradient", False)
+            for gradient, weight in zip(grads, weights, strict=True)
+        ]
+        given = [gradient for gradient, is_scaled in zip(grads, scaled, strict=True) if is_scaled]
+        divided = iter(kernels._foreach_div(given, self.dynamic_scale) if given else ())
+        return [next(divided) if is_scaled else gradient for gradient, is_scaled in zip(grads, scaled, strict=True)]
 
     @contextlib.contextmanager
     def explicit(
@@ -193,12 +204,6 @@ class LossScaleOptimizer(Optimizer):
             "initial_scale": self.initial_scale,
             "dynamic_growth_steps": self.dynamic_growth_steps,
         }
-
-
-def _divided(grads: Sequence[Any], scale: Tensor) -> list[Any]:
-    """The gradients over the scale, in one operation; None stays None."""
-    divided = iter(kernels._foreach_div([gradient for gradient in grads if gradient is not None], scale))
-    return [None if gradient is None else next(divided) for gradient in grads]
 
 
 def _stateless(

@@ -91,21 +91,20 @@ class Adafactor(Optimizer):
         keep = 1 - step**self.beta_2_decay
         columns = zip(parameters, gradients, slots["row"], slots["column"], slots["velocity"], strict=True)
         for weight, gradient, row, column, velocity in columns:
-            squares = gradient.square() + self.epsilon_1
+            squares = gradient.square()
             if weight.dim() < 2:
-                velocity.copy_(keep * velocity + (1 - keep) * squares)
+                velocity.copy_(keep * velocity + (1 - keep) * (squares + self.epsilon_1))
             else:
-                row.copy_(keep * row + (1 - keep) * squares.mean(-1))
-                column.copy_(keep * column + (1 - keep) * squares.mean(-2))
-                share = row / row.mean(-1, keepdim=True)
-                velocity.copy_(share.unsqueeze(-1) * column.unsqueeze(-2))
-            update = gradient * velocity.rsqrt()
-            update = update / (_rms(update) / self.clip_threshold).clamp_min(1.0)
-            weight.sub_(_rms(weight).clamp_min(self.epsilon_2) * rate * update)
+                row.copy_(keep * row + (1 - keep) * (squares.mean(-1) + self.epsilon_1))
+                column.copy_(keep * column + (1 - keep) * (squares.mean(-2) + self.epsilon_1))
+                velocity.copy_((row / row.mean(-1, keepdim=True)).unsqueeze(-1)).mul_(column.unsqueeze(-2))
+            update = velocity.rsqrt().mul_(gradient)
+            excess = (_rms(update) / self.clip_threshold).clamp_min(1.0)
+            weight.addcmul_(update, _rms(weight).clamp_min(self.epsilon_2) * rate / excess, value=-1)
 
 
 def _rms(x: Tensor) -> Tensor:
-    return x.square().mean().sqrt()
+    return torch.linalg.vector_norm(x) / x.numel() ** 0.5
 
 
 @builtin("keras.optimizers")
@@ -211,7 +210,14 @@ class Muon(Optimizer):
             self._apply_weight_decay(parameters, rate if self._explicit else float(rate))
         super()._update_now(parameters, gradients)
 
-    def update(self, parameters: list[Tensor], gradients: list[Tensor], learning_rate: Number, step: Any) -> None:
+    def rule(
+        self,
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        slots: Slots,
+        learning_rate: Number,
+        step: Any,
+    ) -> None:
         """Change weights and slots in place."""
         slots = self.slots(parameters, "momentum", "velocity")
         whose = [velocity is not None for velocity in slots["velocity"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -343,6 +344,125 @@ class CosineDecayRestarts(LearningRateSchedule):
             part = (part - passed) / self.t_mul**restarts
         wave = 0.5 * self.m_mul**restarts * (1.0 + (math.pi * part).cos())
         return self.initial_learning_rate * ((1 - self.alpha) * wave + self.alpha)
+
+
+@builtin("lamina.optimizers.schedules")
+class OneCycle(LearningRateSchedule):
+    """Rises to the largest learning rate and falls to nearly nothing, once: `torch.optim.lr_scheduler.OneCycleLR`.
+
+    Args:
+        max_learning_rate: the largest learning rate.
+        total_steps: the number of steps of the training; after them the learning rate stays.
+        pct_start: the share of the steps for which it rises.
+        anneal_strategy: "cos" for half waves, "linear" for straight lines.
+        div_factor: how many times as large the largest learning rate is as the first.
+        final_div_factor: how many times as large the first learning rate is as the last.
+        three_phase: whether it falls back to the first learning rate as slowly as it rose, and only then to the last.
+        name: kept as for the other schedules.
+
+    Raises:
+        ArgumentError: total_steps is not positive, pct_start outside [0, 1], or an unknown anneal_strategy.
+
+    Example:
+        >>> schedule = OneCycle(0.1, total_steps=101, pct_start=0.5, div_factor=10.0)
+        >>> [round(float(schedule(step)), 4) for step in (0, 49, 100)]
+        [0.01, 0.1, 0.0]
+
+    Source: Smith and Topin 2017, https://arxiv.org/abs/1708.07120
+    """
+
+    def __init__(
+        self,
+        max_learning_rate: float,
+        total_steps: int,
+        pct_start: float = 0.3,
+        anneal_strategy: str = "cos",
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+        three_phase: bool = False,
+        name: str = "OneCycle",
+    ) -> None:
+        _check_steps("total_steps", total_steps)
+        if not 0 <= pct_start <= 1:
+            raise ArgumentError("pct_start is a share.", where="pct_start", expected="in [0, 1]", received=pct_start)
+        if anneal_strategy not in ("cos", "linear"):
+            raise ArgumentError(
+                "Unknown strategy.", where="anneal_strategy", expected='"cos" or "linear"', received=anneal_strategy
+            )
+        self.max_learning_rate = max_learning_rate
+        self.total_steps = total_steps
+        self.pct_start = pct_start
+        self.anneal_strategy = anneal_strategy
+        self.div_factor = div_factor
+        self.final_div_factor = final_div_factor
+        self.three_phase = three_phase
+        self.name = name
+
+    def _corners(self) -> list[tuple[float, float]]:
+        """Where the phases begin and end: steps, and the learning rates there."""
+        first, rise = self.max_learning_rate / self.div_factor, self.pct_start * self.total_steps - 1
+        corners = [(0.0, first), (rise, self.max_learning_rate)]
+        if self.three_phase:
+            corners.append((2 * rise, first))
+        return [*corners, (self.total_steps - 1.0, first / self.final_div_factor)]
+
+    def __call__(self, step: Any) -> Tensor:
+        """The learning rate at a step."""
+        step = _float(step).clamp_max(self.total_steps - 1)
+        corners = self._corners()
+        rate = torch.full_like(step, corners[-1][1])
+        for (begin, start), (end, goal) in reversed(list(itertools.pairwise(corners))):
+            if end <= begin:
+                continue
+            part = (step - begin) / (end - begin)
+            if self.anneal_strategy == "cos":
+                part = (1.0 - (math.pi * part).cos()) / 2.0
+            rate = torch.where(step <= end, start + (goal - start) * part, rate)
+        return rate
+
+
+@builtin("lamina.optimizers.schedules")
+class WarmUp(LearningRateSchedule):
+    """A straight rise to the first learning rate of another schedule, which then begins.
+
+    Args:
+        schedule: the schedule after the rise, or a number.
+        warmup_steps: how many steps the rise takes.
+        initial_learning_rate: the learning rate at the start.
+        name: kept as for the other schedules.
+
+    Raises:
+        ArgumentError: warmup_steps is negative.
+
+    Example:
+        >>> schedule = WarmUp(CosineDecay(0.1, decay_steps=90), warmup_steps=10)
+        >>> [round(float(schedule(step)), 4) for step in (0, 5, 10, 55, 100)]
+        [0.0, 0.05, 0.1, 0.05, 0.0]
+
+    Source: Goyal et al. 2017, https://arxiv.org/abs/1706.02677
+    """
+
+    def __init__(
+        self, schedule: Any, warmup_steps: int, initial_learning_rate: float = 0.0, name: str = "WarmUp"
+    ) -> None:
+        if warmup_steps < 0:
+            raise ArgumentError("No rise is that short.", where="warmup_steps", expected=">= 0", received=warmup_steps)
+        self.schedule = schedule
+        self.warmup_steps = warmup_steps
+        self.initial_learning_rate = initial_learning_rate
+        self.name = name
+
+    def __call__(self, step: Any) -> Tensor:
+        """The learning rate at a step."""
+        step = convert_to_tensor(step, device=None if isinstance(step, Tensor) else "cpu")
+        later = (step - self.warmup_steps).clamp_min(0)
+        goal: Any = self.schedule(later) if callable(self.schedule) else torch.full_like(_float(step), self.schedule)
+        part = (_float(step) / max(self.warmup_steps, 1)).clamp_max(1.0 if self.warmup_steps else 0.0)
+        risen = self.initial_learning_rate + (goal - self.initial_learning_rate) * part
+        return torch.where(step < self.warmup_steps, risen, goal)
+
+
+LinearWarmup = WarmUp
 
 
 def serialize(learning_rate_schedule: LearningRateSchedule) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lamina.core.limits import Limits as Limits
 from lamina.core.registry import CustomObjectScope as CustomObjectScope
 from lamina.core.registry import custom_object_scope as custom_object_scope
 from lamina.core.registry import get_custom_objects as get_custom_objects

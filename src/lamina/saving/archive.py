@@ -10,27 +10,36 @@ import shutil
 import stat
 import struct
 import tempfile
+import time
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol
 
 from lamina.core.errors import FileError
+from lamina.core.limits import DEFAULT, Limits
 from lamina.saving.files import open_file
 
 CONFIG = "config.json"
 METADATA = "metadata.json"
 WEIGHTS = "model.weights.h5"
+SHARDS = "model.weights.json"
 ASSETS = "assets"
 
-MAX_MEMBERS = 10_000
-MAX_JSON_BYTES = 64 << 20
-MAX_JSON_DEPTH = 512
-MEMORY_BYTES = 256 << 20
-# Weights hardly compress; a member that grows more than this was made to fill memory or disk.
-MAX_EXPANSION, EXPANSION_FLOOR = 100, 16 << 20
+MEMORY_BYTES = 64 << 20
+# A member's entry in the table of contents is at most this long, with a name of 1024 bytes.
+_ENTRY_BYTES = 2048
+# Containers and commas in a JSON text take this much less memory each than the text may have bytes.
+_CONTAINERS, _COMMAS = 32, 4
 _BLOCK = 1 << 20
+
+
+def newest(path: str | os.PathLike[str]) -> Path:
+    """The checkpoint with the highest number in a folder of checkpoints; any other path as it is."""
+    place = Path(os.fspath(path))
+    steps = [entry.name for entry in place.iterdir() if entry.name.isdecimal()] if place.is_dir() else []
+    return place / max(steps, key=int) if steps and not (place / CONFIG).is_file() else place
 
 
 class Archive(Protocol):
@@ -54,21 +63,25 @@ class Archive(Protocol):
 
 
 @contextlib.contextmanager
-def open_archive(source: str | os.PathLike[str] | BinaryIO) -> Iterator[Archive]:
+def open_archive(source: str | os.PathLike[str] | BinaryIO, limits: Limits = DEFAULT) -> Iterator[Archive]:
     """A saved model, ready to be read: a path to a .keras file or to a folder, or an open file.
+
+    Args:
+        source: where it is.
+        limits: bounds on what it may hold.
 
     Raises:
         FileError: it is not there, no zip file, or one that breaks a bound.
     """
     if not isinstance(source, (str, os.PathLike)):
-        yield ZipArchive(source, "the file object")
+        yield ZipArchive(source, "the file object", limits)
         return
     path = Path(source)
     if path.is_dir():
-        yield FolderArchive(path)
+        yield FolderArchive(path, limits)
         return
     with open_file(path) as file:
-        yield ZipArchive(file, str(path))
+        yield ZipArchive(file, str(path), limits)
 
 
 class ZipArchive:
@@ -77,16 +90,27 @@ class ZipArchive:
     Args:
         file: the open, seekable file.
         label: what errors call it.
+        limits: bounds on what it may hold.
 
     Raises:
         FileError: the table of contents breaks a bound.
     """
 
-    def __init__(self, file: BinaryIO, label: str) -> None:
-        self.file, self.label = file, label
+    def __init__(self, file: BinaryIO, label: str, limits: Limits = DEFAULT) -> None:
+        self.file, self.label, self.limits = file, label, limits
+        if (length := _contents_bytes(file)) > limits.members * _ENTRY_BYTES:
+            raise self._refusal("Its table of contents is too long.", f"at most {limits.members} members", length)
         try:
             self.zip = zipfile.ZipFile(file)
-        except (zipfile.BadZipFile, OSError, ValueError, struct.error) as error:
+        except (
+            zipfile.BadZipFile,
+            OSError,
+            ValueError,
+            struct.error,
+            NotImplementedError,
+            OverflowError,
+            MemoryError,
+        ) as error:
             raise FileError(
                 "This is no .keras file.", where=label, expected="a zip archive", received=str(error)
             ) from error
@@ -94,8 +118,9 @@ class ZipArchive:
 
     def _checked(self, infos: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
         size = self.file.seek(0, io.SEEK_END)
-        if len(infos) > MAX_MEMBERS:
-            raise self._refusal("It has too many members.", f"at most {MAX_MEMBERS}", len(infos))
+        limits = self.limits
+        if len(infos) > limits.members:
+            raise self._refusal("It has too many members.", f"at most {limits.members}", len(infos))
         members: dict[str, zipfile.ZipInfo] = {}
         stored = inflated = 0
         for info in infos:
@@ -107,6 +132,8 @@ class ZipArchive:
                 raise self._refusal("It is encrypted or packed in an unknown way.", "stored members", info.filename)
             if info.compress_type == zipfile.ZIP_STORED and info.file_size != info.compress_size:
                 raise self._refusal("A member's size is wrong.", info.compress_size, info.file_size)
+            if not 0 <= info.header_offset <= size - info.compress_size:
+                raise self._refusal("A member lies outside of it.", f"{size} bytes", info.filename)
             if info.filename in members:
                 raise self._refusal("It names a member twice.", "each once", info.filename)
             members[info.filename] = info
@@ -114,8 +141,9 @@ class ZipArchive:
             inflated += info.file_size
         if stored > size:
             raise self._refusal("It claims to hold more than the file does.", f"at most {size} bytes", stored)
-        if inflated > EXPANSION_FLOOR + MAX_EXPANSION * size:
-            raise self._refusal("It would unpack to far more than it holds.", f"{MAX_EXPANSION} times", inflated)
+        # Weights hardly compress; what grows more than this was made to fill memory or disk.
+        if inflated > limits.floor + limits.expansion * size:
+            raise self._refusal("It would unpack to far more than it holds.", f"{limits.expansion} times", inflated)
         return members
 
     def _refusal(self, what: str, expected: object, received: object) -> FileError:
@@ -135,8 +163,8 @@ class ZipArchive:
     def text(self, name: str) -> str:
         """A JSON member as text."""
         info = self._member(name)
-        if info.file_size > MAX_JSON_BYTES:
-            raise self._refusal(f"{name} is too long.", f"at most {MAX_JSON_BYTES} bytes", info.file_size)
+        if info.file_size > self.limits.json_bytes:
+            raise self._refusal(f"{name} is too long.", f"at most {self.limits.json_bytes} bytes", info.file_size)
         target = io.BytesIO()
         self._copy(info, target)
         return decoded(target.getvalue(), f"{self.label}: {name}")
@@ -148,7 +176,7 @@ class ZipArchive:
         if info.compress_type == zipfile.ZIP_STORED:
             window = Window(self.file, self._start(info), info.file_size)
             self._check_content(window, info)
-            yield io.BufferedReader(window, _BLOCK)
+            yield io.BufferedReader(window)
             return
         with tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES) as scratch:
             self._copy(info, scratch)  # type: ignore[arg-type]
@@ -167,9 +195,7 @@ class ZipArchive:
         return info.header_offset + 30 + name_length + extra_length
 
     def _check_content(self, window: Window, info: zipfile.ZipInfo) -> None:
-        checksum = 0
-        for block in iter(lambda: window.read(_BLOCK), b""):
-            checksum = zlib.crc32(block, checksum)
+        checksum = _checksum(window)
         if window.tell() != info.file_size or checksum != info.CRC:
             raise FileError("The file is damaged: its checksum is wrong.", where=f"{self.label}: {info.filename}")
         window.seek(0)
@@ -213,10 +239,11 @@ class FolderArchive:
 
     Args:
         folder: the folder.
+        limits: bounds on what it may hold.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.label = folder, str(folder)
+    def __init__(self, folder: Path, limits: Limits = DEFAULT) -> None:
+        self.folder, self.label, self.limits = folder, str(folder), limits
 
     def has(self, name: str) -> bool:
         """Whether there is such a member."""
@@ -224,6 +251,8 @@ class FolderArchive:
 
     def _path(self, name: str) -> Path:
         path = self.folder / name
+        if path.is_symlink():
+            raise FileError("A member of a saved model is a link.", where=str(path), fix="copy the files in its place")
         if not path.is_file():
             raise FileError(f"The folder lacks {name}.", where=self.label, expected=f"{CONFIG}, {WEIGHTS}")
         return path
@@ -231,9 +260,9 @@ class FolderArchive:
     def text(self, name: str) -> str:
         """A JSON member as text."""
         with self._path(name).open("rb") as file:
-            content = file.read(MAX_JSON_BYTES + 1)
-        if len(content) > MAX_JSON_BYTES:
-            raise FileError(f"{name} is too long.", where=self.label, expected=f"at most {MAX_JSON_BYTES} bytes")
+            content = file.read(self.limits.json_bytes + 1)
+        if len(content) > self.limits.json_bytes:
+            raise FileError(f"{name} is too long.", where=self.label, expected=f"at most {self.limits.json_bytes}")
         return decoded(content, f"{self.label}: {name}")
 
     @contextlib.contextmanager
@@ -246,7 +275,7 @@ class FolderArchive:
         """Copy the assets into a folder; links among them are not followed."""
         root = self.folder / ASSETS
         paths = [path for path in sorted(root.rglob("*")) if not path.is_symlink()] if root.is_dir() else []
-        for path in paths[:MAX_MEMBERS]:
+        for path in paths[: self.limits.members]:
             target = folder / path.relative_to(root)
             if path.is_dir():
                 target.mkdir(parents=True, exist_ok=True)
@@ -255,17 +284,46 @@ class FolderArchive:
 
 
 class Window(io.RawIOBase):
-    """A stretch of a file as a file of its own.
+    """A stretch of a file as a file of its own; one without an end can be written to.
 
     Args:
         file: the file.
         start: where the stretch begins, in bytes.
-        size: its length in bytes.
+        size: its length in bytes; None for all that follows.
     """
 
-    def __init__(self, file: BinaryIO, start: int, size: int) -> None:
+    def __init__(self, file: BinaryIO, start: int, size: int | None) -> None:
         super().__init__()
-        self.file, self.start, self.size, self.at = file, start, size, 0
+        self.file, self.start, self._end, self.at = file, start, size, 0
+
+    @property
+    def size(self) -> int:
+        """The length of the stretch in bytes."""
+        return self._end if self._end is not None else max(self.file.seek(0, io.SEEK_END) - self.start, 0)
+
+    def writable(self) -> bool:
+        """Whether the stretch has no end."""
+        return self._end is None
+
+    def write(self, content: Any) -> int:
+        """Put bytes at the present place."""
+        if self._end is not None:
+            raise io.UnsupportedOperation("write")
+        self.file.seek(self.start + self.at)
+        count = self.file.write(content)
+        self.at += count
+        return count
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the length."""
+        if self._end is not None:
+            raise io.UnsupportedOperation("truncate")
+        size = self.at if size is None else size
+        self.file.truncate(self.start + size)
+        return size
+
+    def flush(self) -> None:
+        """Nothing is kept back here."""
 
     def readable(self) -> bool:
         """Yes."""
@@ -290,10 +348,48 @@ class Window(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         count = max(0, min(len(view), self.size - self.at))
         self.file.seek(self.start + self.at)
-        content = self.file.read(count)
-        view[: len(content)] = content
-        self.at += len(content)
-        return len(content)
+        if hasattr(self.file, "readinto"):
+            count = self.file.readinto(view[:count])  # type: ignore[attr-defined]
+        else:
+            content = self.file.read(count)
+            count = len(content)
+            view[:count] = content
+        self.at += count
+        return count
+
+
+def add_member(archive: zipfile.ZipFile, file: BinaryIO, name: str, write: Callable[[BinaryIO], None]) -> None:
+    """Add a stored member that is written out of order, which ZipFile's own way does not allow.
+
+    Args:
+        archive: the zip file, open for writing.
+        file: the file it is written to, readable, seekable and at its end.
+        name: the member's name.
+        write: writes the content to a file of its own.
+    """
+    info = zipfile.ZipInfo(name, time.localtime()[:6])
+    info.external_attr, info.CRC = 0o600 << 16, 0
+    info.header_offset = file.seek(0, io.SEEK_END)
+    file.write(info.FileHeader(zip64=True))
+    window = Window(file, file.tell(), None)
+    write(window)  # type: ignore[arg-type]
+    info.file_size = info.compress_size = window.size
+    info.CRC = _checksum(window)
+    file.seek(info.header_offset)
+    file.write(info.FileHeader(zip64=True))
+    archive.filelist.append(info)
+    archive.NameToInfo[name] = info
+    archive.start_dir = file.seek(0, io.SEEK_END)
+    archive._didModify = True  # type: ignore[attr-defined]
+
+
+def _checksum(window: Window) -> int:
+    """The checksum of a stretch, read to its end."""
+    checksum, buffer = 0, memoryview(bytearray(_BLOCK))
+    window.seek(0)
+    while count := window.readinto(buffer):
+        checksum = zlib.crc32(buffer[:count], checksum)
+    return checksum
 
 
 def check_member_name(name: str, label: str) -> None:
@@ -318,12 +414,13 @@ def decoded(content: bytes, label: str) -> str:
         raise FileError("The text is damaged.", where=label, received=str(error)) from error
 
 
-def parse_json(text: str, label: str) -> dict[str, Any]:
+def parse_json(text: str, label: str, limits: Limits = DEFAULT) -> dict[str, Any]:
     """A JSON object, within bounds on length and depth; keys may not repeat.
 
     Args:
         text: the JSON text.
         label: what errors call it.
+        limits: bounds.
 
     Raises:
         FileError: it is no JSON object, or breaks a bound.
@@ -332,8 +429,13 @@ def parse_json(text: str, label: str) -> dict[str, Any]:
         >>> parse_json('{"units": 3}', "an example")
         {'units': 3}
     """
-    if len(text) > MAX_JSON_BYTES:
-        raise FileError("The JSON text is too long.", where=label, expected=f"at most {MAX_JSON_BYTES} characters")
+    if len(text) > limits.json_bytes:
+        raise FileError("The JSON text is too long.", where=label, expected=f"at most {limits.json_bytes} characters")
+    # Counted before anything is parsed: an empty list takes 2 characters and 64 bytes.
+    if text.count("[") + text.count("{") > limits.json_bytes // _CONTAINERS or (
+        text.count(",") > limits.json_bytes // _COMMAS
+    ):
+        raise FileError("The JSON text holds too many values.", where=label)
     try:
         value = json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
@@ -343,12 +445,26 @@ def parse_json(text: str, label: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise FileError("The JSON text is no object.", where=label, received=type(value).__name__)
     level: list[Any] = [value]
-    for _ in range(MAX_JSON_DEPTH):
+    for _ in range(limits.depth):
         level = [item for holder in level for item in (holder.values() if isinstance(holder, dict) else holder)]
         level = [item for item in level if isinstance(item, (dict, list))]
         if not level:
             return value
-    raise FileError("The JSON text is nested too deeply.", where=label, expected=f"at most {MAX_JSON_DEPTH} levels")
+    raise FileError("The JSON text is nested too deeply.", where=label, expected=f"at most {limits.depth} levels")
+
+
+def _contents_bytes(file: BinaryIO) -> int:
+    """The length that a zip file gives for its table of contents; 0 if there is none to be found."""
+    size = file.seek(0, io.SEEK_END)
+    start = file.seek(max(0, size - (1 << 16) - 42))
+    tail = file.read(size - start)
+    at = tail.rfind(b"PK\5\6")
+    if at < 0 or at + 22 > len(tail):
+        return 0
+    length = struct.unpack_from("<I", tail, at + 12)[0]
+    if at >= 76 and tail[at - 76 : at - 72] == b"PK\6\6":
+        return struct.unpack_from("<Q", tail, at - 36)[0]
+    return 0 if length == 0xFFFFFFFF else length
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

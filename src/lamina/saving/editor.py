@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from lamina.core.errors import ArgumentError, ArgumentTypeError, nearest
+from lamina.core.limits import DEFAULT, Limits
 from lamina.core.tensors import convert_to_numpy
 from lamina.saving.archive import CONFIG, METADATA, open_archive, parse_json
 from lamina.saving.files import open_file, replacing
 from lamina.saving.hdf5 import WeightsReader, WeightsWriter
 from lamina.saving.models import open_weights
-from lamina.saving.state import expected_variables, walk
+from lamina.saving.state import Source, expected_variables, walk
 
 Weights = dict[str, Any]
 
@@ -26,6 +27,7 @@ class KerasFileEditor:
 
     Args:
         filepath: a .keras or .weights.h5 file. It is read whole and not changed.
+        limits: bounds on what the file may ask for.
 
     Raises:
         ArgumentError: the file is of another kind.
@@ -46,24 +48,24 @@ class KerasFileEditor:
     Source: https://keras.io/api/models/model_saving_apis/
     """
 
-    def __init__(self, filepath: Any) -> None:
+    def __init__(self, filepath: Any, *, limits: Limits | None = None) -> None:
         self.filepath = os.fspath(filepath)
         self.metadata: dict[str, Any] | None = None
         self.config: dict[str, Any] | None = None
         with contextlib.ExitStack() as stack:
-            reader = self._reader(Path(self.filepath), stack)
+            reader = self._reader(Path(self.filepath), stack, limits or DEFAULT)
             self.objects: dict[str, Weights] = {
                 path: dict(reader.entries(path).items()) for path in sorted(reader.paths())
             }
 
-    def _reader(self, path: Path, stack: contextlib.ExitStack) -> WeightsReader:
+    def _reader(self, path: Path, stack: contextlib.ExitStack, limits: Limits) -> Source:
         if path.suffix == ".keras":
-            archive = stack.enter_context(open_archive(path))
-            self.config = parse_json(archive.text(CONFIG), f"{path}: {CONFIG}")
-            self.metadata = parse_json(archive.text(METADATA), f"{path}: {METADATA}")
-            return open_weights(archive, str(path), stack)
+            archive = stack.enter_context(open_archive(path, limits))
+            self.config = parse_json(archive.text(CONFIG), f"{path}: {CONFIG}", limits)
+            self.metadata = parse_json(archive.text(METADATA), f"{path}: {METADATA}", limits)
+            return open_weights(archive, str(path), stack, limits)
         if path.name.endswith(".weights.h5"):
-            return stack.enter_context(WeightsReader(stack.enter_context(open_file(path)), str(path)))
+            return stack.enter_context(WeightsReader(stack.enter_context(open_file(path)), str(path), limits))
         raise ArgumentError(
             "Files of this kind cannot be edited.",
             where="filepath",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import secrets
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -37,9 +40,45 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(scratch, target)
+        sync_folder(target.parent)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(scratch)
+
+
+def replace_folder(scratch: Path, path: Path) -> None:
+    """Let a complete folder take the place of another, or of nothing; the older one is removed.
+
+    Where the system can exchange two names at once (Linux), there is a whole folder at `path` at every moment.
+    """
+    if not path.exists():
+        os.replace(scratch, path)
+    elif not _exchange(scratch, path):
+        older = Path(tempfile.mkdtemp(prefix=f".{path.name[:60]}.old.", dir=path.parent))
+        os.replace(path, older)
+        os.replace(scratch, path)
+        shutil.rmtree(older)
+    sync_folder(path.parent)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange two names in one step; whether the system can."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    here, exchange = -100, 2
+    return rename(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names in a folder last through a loss of power, where the system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def open_file(path: Path) -> BinaryIO:

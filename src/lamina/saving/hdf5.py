@@ -1,13 +1,11 @@
 """Weights in HDF5: groups named like the model's parts, each with its variables in `vars`.
 
-Of HDF5 only what weights need is read: groups and datasets of numbers, stored in the file itself. Links,
-external or virtual storage, strings, references and foreign filters are refused before anything is followed
-or allocated.
+Reading goes through `hdf5_format`, which knows only what weights need; h5py writes.
 """
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol
@@ -15,19 +13,14 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 import torch
 
+from lamina.core.dtypes import standardize_dtype
 from lamina.core.errors import FileError
+from lamina.core.limits import DEFAULT, Limits
 from lamina.core.tensors import convert_to_numpy
+from lamina.saving.hdf5_format import Array, Hdf5File
 
 VARS = "vars"
-MAX_OBJECTS = 1_000_000
-MAX_DEPTH = 64
-MAX_RANK = 32
-MAX_ATTRIBUTE_BYTES = 16 << 20
-# Compressed datasets may grow this much; contiguous ones hold exactly what they declare.
-MAX_EXPANSION, EXPANSION_FLOOR = 1000, 16 << 20
-_FILTERS = frozenset({1, 2, 3, 32000})  # deflate, shuffle, fletcher32, lzf: all inside the library
 _BFLOAT16 = np.dtype("V2")
-_KINDS = frozenset("biufc")
 
 
 @dataclass(frozen=True)
@@ -43,12 +36,16 @@ class Stored:
 
 
 class Reader(Protocol):
-    """What reads datasets."""
+    """What reads arrays."""
 
     label: str
 
     def read(self, stored: Stored, path: str) -> Any:
-        """The content of a dataset."""
+        """The content of an array."""
+        ...
+
+    def read_into(self, stored: Stored, weight: torch.Tensor, path: str) -> bool:
+        """Read an array right into a weight's memory, where both lie in memory alike; whether that was done."""
         ...
 
 
@@ -70,6 +67,10 @@ class Entries(Mapping[str, Any]):
             )
         return self.reader.read(self.stored[key], f"{self.path}/{VARS}/{key}")
 
+    def read_into(self, key: str, weight: torch.Tensor) -> bool:
+        """Read a variable right into a weight's memory; whether that could be done."""
+        return self.reader.read_into(self.stored[key], weight, f"{self.path}/{VARS}/{key}")
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.stored)
 
@@ -83,40 +84,32 @@ class WeightsReader:
     Args:
         file: the open, seekable file.
         label: what errors call it.
+        limits: bounds on what it may hold.
 
     Raises:
-        FileError: it is no HDF5 file, is damaged, or holds anything but groups and datasets of its own.
+        FileError: it is no HDF5 file, is damaged, or holds anything but groups and arrays of its own.
     """
 
-    def __init__(self, file: BinaryIO, label: str) -> None:
-        import h5py
-
+    def __init__(self, file: BinaryIO, label: str, limits: Limits = DEFAULT) -> None:
         self.label = label
-        self.groups: dict[str, dict[str, Stored]] = {}
-        self._h5: Any = h5py
-        self._seen: set[int] = set()
-        self._objects = 0
-        try:
-            self.file = h5py.File(file, "r")
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
-            raise FileError("This is no HDF5 file.", where=label, received=str(error)) from error
-        try:
-            self._look(self.file, "", 0)
-        except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-            self.file.close()
-            if isinstance(error, FileError):
-                raise
-            raise FileError("The HDF5 file is damaged.", where=label, received=str(error)) from error
+        self._file = Hdf5File(file, label, limits)
+        self.groups: dict[str, dict[str, Stored]] = {
+            path: {name: _stored(array) for name, array in arrays.items()} for path, arrays in self._file.arrays.items()
+        }
 
     def close(self) -> None:
-        """Close the file."""
-        self.file.close()
+        """Nothing is held open but the file that was given."""
 
     def __enter__(self) -> WeightsReader:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all arrays once they are read."""
+        return sum(array.place.size for arrays in self._file.arrays.values() for array in arrays.values())
 
     def entries(self, path: str) -> Entries:
         """The variables of the part of the model at this path; none if the file does not know it."""
@@ -136,95 +129,50 @@ class WeightsReader:
 
     def has_attribute(self, path: str, name: str) -> bool:
         """Whether a group carries an attribute."""
-        return name in (self.file[path] if path else self.file).attrs
+        return name in self._file.attributes[path]
 
     def attributes(self, path: str, name: str) -> list[str]:
         """An attribute that is a list of words, split into name0, name1, ... when it was long."""
-        holder = self.file[path] if path else self.file
+        held = self._file.attributes[path]
         words: list[str] = []
-        names = [name] if name in holder.attrs else [f"{name}{index}" for index in range(len(holder.attrs))]
+        names = [name] if name in held else [f"{name}{index}" for index in range(len(held))]
         for part in names:
-            if part not in holder.attrs:
+            if part not in held:
                 break
-            if _attribute_bytes(holder, part) > MAX_ATTRIBUTE_BYTES:
-                raise self._refusal("An attribute is too long.", f"{path}@{part}")
-            value = np.asarray(holder.attrs[part]).ravel().tolist()
-            words += [word.decode("utf-8") if isinstance(word, bytes) else str(word) for word in value]
+            words += self._file.words(held[part])
         return words
 
     def read(self, stored: Stored, path: str) -> Any:
-        """The content of a dataset."""
-        try:
-            if stored.dtype == "bfloat16":
-                raw = np.empty(stored.shape, dtype=_BFLOAT16)
-                stored.source.read_direct(raw) if raw.size else None
-                return torch.from_numpy(raw.view(np.int16)).view(torch.bfloat16).float().numpy()
-            return np.asarray(stored.source[()])
-        except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-            raise FileError("The entry is damaged.", where=f"{self.label}: {path}", received=str(error)) from error
+        """The content of an array."""
+        values = self._file.read(stored.source, path)
+        if stored.dtype == "bfloat16":
+            return (values.astype(np.uint32) << 16).view(np.float32)
+        return values.astype(values.dtype.newbyteorder("="), copy=False)
 
-    def _look(self, group: Any, path: str, depth: int) -> None:
-        """Note the group's datasets, then those below it."""
-        if depth > MAX_DEPTH:
-            raise self._refusal("Its groups are nested too deeply.", path)
-        datasets: dict[str, Stored] = {}
-        self.groups[path] = datasets
-        for name in group:
-            inner = _join(path, name)
-            self._objects += 1
-            if self._objects > MAX_OBJECTS:
-                raise self._refusal("It holds too many objects.", f"more than {MAX_OBJECTS}")
-            if not isinstance(group.get(name, getlink=True), self._h5.HardLink):
-                raise self._refusal("It holds a link to something else.", inner)
-            found = group[name]
-            address = self._h5.h5o.get_info(found.id).addr
-            if address in self._seen:
-                raise self._refusal("It holds the same object twice.", inner)
-            self._seen.add(address)
-            if isinstance(found, self._h5.Group):
-                self._look(found, inner, depth + 1)
-            elif isinstance(found, self._h5.Dataset):
-                datasets[name] = self._described(found, inner)
-            else:
-                raise self._refusal("It holds something other than groups and numbers.", inner)
+    def read_into(self, stored: Stored, weight: torch.Tensor, path: str) -> bool:
+        """Read an array right into a weight's memory, where both lie in memory alike; whether that was done."""
+        array: Array = stored.source
+        if array.place.chunk or (array.dtype is not None and array.dtype.byteorder == ">"):
+            return False
+        memory = memory_of(weight, stored)
+        if memory is None:
+            return False
+        self._file.read_into(array, memory, path)
+        torch.autograd.graph.increment_version(weight)
+        return True
 
-    def _described(self, dataset: Any, path: str) -> Stored:
-        """A dataset's shape and dtype, once its storage is known to be here and as large as it says."""
-        creation = dataset.id.get_create_plist()
-        if creation.get_external_count() or dataset.is_virtual:
-            raise self._refusal("It keeps data outside of itself.", path)
-        filters = {creation.get_filter(index)[0] for index in range(creation.get_nfilters())}
-        if filters - _FILTERS:
-            raise self._refusal("It is compressed in an unknown way.", f"{path}: filters {sorted(filters)}")
-        shape = dataset.shape
-        if shape is None or len(shape) > MAX_RANK:
-            raise self._refusal("It holds an array without a usable shape.", path)
-        dtype = self._dtype(dataset, path)
-        declared = math.prod(shape) * dataset.dtype.itemsize
-        held = dataset.id.get_storage_size()
-        limit = EXPANSION_FLOOR + MAX_EXPANSION * held if dataset.chunks else held
-        if declared > limit:
-            raise self._refusal(
-                "An array claims to be larger than what is stored.",
-                f"{path}: {declared} bytes, {held} stored",
-            )
-        chunk = math.prod(dataset.chunks or ()) * dataset.dtype.itemsize
-        if chunk > max(declared, EXPANSION_FLOOR):
-            raise self._refusal("An array is stored in pieces larger than itself.", path)
-        return Stored(tuple(int(size) for size in shape), dtype, dataset)
 
-    def _dtype(self, dataset: Any, path: str) -> str:
-        if dataset.dtype == _BFLOAT16:
-            attributes = dataset.attrs
-            small = "dtype" in attributes and _attribute_bytes(dataset, "dtype") <= MAX_ATTRIBUTE_BYTES
-            if small and attributes["dtype"] == "bfloat16":
-                return "bfloat16"
-        if dataset.dtype.kind not in _KINDS or dataset.dtype.hasobject or dataset.dtype.subdtype is not None:
-            raise self._refusal("It holds something other than numbers.", f"{path}: {dataset.dtype}")
-        return dataset.dtype.newbyteorder("=").name
+def _stored(array: Array) -> Stored:
+    dtype = "bfloat16" if array.dtype is None else array.dtype.newbyteorder("=").name
+    return Stored(array.shape, dtype, array)
 
-    def _refusal(self, what: str, received: object) -> FileError:
-        return FileError(f"The HDF5 file is refused. {what}", where=self.label, received=received)
+
+def memory_of(weight: torch.Tensor, stored: Stored) -> memoryview | None:
+    """A weight's memory, to be written by byte, if it has the layout and dtype of a stored array."""
+    fits = weight.device.type == "cpu" and weight.is_contiguous() and tuple(weight.shape) == stored.shape
+    if not fits or not weight.numel() or standardize_dtype(weight.dtype) != stored.dtype or sys.byteorder != "little":
+        return None
+    return weight.detach().reshape(-1).view(torch.uint8).numpy().data
 
 
 class WeightsWriter:
@@ -289,12 +237,6 @@ class Slots(MutableMapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self.group) if self._group is not None else 0
-
-
-def _attribute_bytes(holder: Any, name: str) -> int:
-    """The size that an attribute declares."""
-    attribute = holder.attrs.get_id(name)
-    return math.prod(attribute.shape) * attribute.dtype.itemsize
 
 
 def _join(path: str, name: str) -> str:

@@ -12,7 +12,7 @@ from lamina.core.errors import FileError
 from lamina.core.tensors import convert_to_tensor
 from lamina.saving.hdf5 import Stored, WeightsReader
 
-_TOP = "top_level_model_weights"
+TOP = "top_level_model_weights"
 
 
 def load_legacy_weights(model: Any, reader: WeightsReader, by_name: bool, skip_mismatch: bool) -> None:
@@ -30,8 +30,8 @@ def load_legacy_weights(model: Any, reader: WeightsReader, by_name: bool, skip_m
     root = "model_weights" if reader.has("model_weights") and not reader.has_attribute("", "layer_names") else ""
     saved = {name: _weights_of(reader, root, name) for name in reader.attributes(root, "layer_names")}
     pairs = _by_name(model, saved) if by_name else _in_order(model, saved, reader.label)
-    if top := (_weights_of(reader, root, _TOP) if reader.has(f"{root}/{_TOP}".lstrip("/")) else []):
-        pairs.append((_TOP, model, model._own_weights(), top))
+    if top := (_weights_of(reader, root, TOP) if reader.has(f"{root}/{TOP}".lstrip("/")) else []):
+        pairs.append((TOP, model, model._own_weights(), top))
     plan: list[tuple[Any, Stored, str]] = []
     problems: list[str] = []
     for name, layer, weights, stored in pairs:
@@ -67,14 +67,14 @@ def _weights_of(reader: WeightsReader, root: str, name: str) -> list[tuple[str, 
     return found
 
 
-def _ordered(layer: Any) -> list[Any]:
-    """A layer's weights in the old order."""
+def in_old_order(layer: Any) -> list[Any]:
+    """A layer's weights in the old order: those that learn, then the others."""
     return [*layer.trainable_weights, *layer.non_trainable_weights]
 
 
 def _by_name(model: Any, saved: dict[str, list[tuple[str, Stored]]]) -> list[Pair]:
     layers = [layer for layer in model.layers if layer.name in saved]
-    return [(layer.name, layer, _ordered(layer), saved[layer.name]) for layer in layers]
+    return [(layer.name, layer, in_old_order(layer), saved[layer.name]) for layer in layers]
 
 
 def _in_order(model: Any, saved: dict[str, list[tuple[str, Stored]]], label: str) -> list[Pair]:
@@ -88,7 +88,7 @@ def _in_order(model: Any, saved: dict[str, list[tuple[str, Stored]]], label: str
             received=f"{len(names)}: {', '.join(names[:12])}",
             fix="build the same model, or pass by_name=True to load the layers that both have",
         )
-    return [(name, layer, _ordered(layer), saved[name]) for name, layer in zip(names, layers, strict=True)]
+    return [(name, layer, in_old_order(layer), saved[name]) for name, layer in zip(names, layers, strict=True)]
 
 
 def _differences(name: str, layer: Any, weights: list[Any], stored: list[tuple[str, Stored]]) -> list[str]:

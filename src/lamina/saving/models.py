@@ -16,21 +16,28 @@ from typing import Any, BinaryIO
 
 from torch import nn
 
-from lamina.core.errors import ArgumentError, FileError, LaminaError, say_once
+from lamina.core.errors import ArgumentError, FileError, say_once
+from lamina.core.limits import DEFAULT, Limits, loading
 from lamina.core.serialization import deserialize_keras_object, serialize_keras_object
 from lamina.saving.archive import (
     ASSETS,
     CONFIG,
     MEMORY_BYTES,
     METADATA,
+    SHARDS,
     WEIGHTS,
     Archive,
+    FolderArchive,
+    add_member,
+    newest,
     open_archive,
     parse_json,
 )
-from lamina.saving.files import is_file_object, may_write, replacing
+from lamina.saving.files import is_file_object, may_write, open_file, replace_folder, replacing
 from lamina.saving.hdf5 import WeightsReader, WeightsWriter
-from lamina.saving.state import load_state, save_state
+from lamina.saving.legacy_models import load_legacy_model, save_legacy_model
+from lamina.saving.shards import ShardedReader
+from lamina.saving.state import Source, load_state, save_state
 
 # The version of Keras whose format this is; Keras itself looks at it when it reads the file.
 KERAS_VERSION = "3.15.1"
@@ -44,10 +51,12 @@ def save_model(model: Any, filepath: Any, overwrite: bool = True, zipped: bool |
 
     Args:
         model: the model.
-        filepath: a path that ends in .keras, or an open binary file; with `zipped=False` a folder.
+        filepath: a path that ends in .keras, or an open binary file; with `zipped=False` a folder. A path that ends
+            in .h5 or .hdf5 writes the format of Keras 1 and 2, which holds less.
         overwrite: whether an existing file is replaced; otherwise you are asked, or an error is raised where
             nobody can be.
         zipped: False writes a folder instead of one file.
+        **kwargs: `include_optimizer=False` leaves the optimizer out of an .h5 file.
 
     Raises:
         ArgumentError: the path has another ending, or an argument is unknown.
@@ -64,7 +73,7 @@ def save_model(model: Any, filepath: Any, overwrite: bool = True, zipped: bool |
 
     Source: https://keras.io/api/models/model_saving_apis/model_saving_and_loading/
     """
-    kwargs.pop("include_optimizer", None)
+    include_optimizer = kwargs.pop("include_optimizer", True)
     if kwargs.pop("save_format", None) is not None:
         say_once("save_format is not needed: the ending of the path says the format.")
     if kwargs:
@@ -85,8 +94,16 @@ def save_model(model: Any, filepath: Any, overwrite: bool = True, zipped: bool |
     if zipped is False:
         _write_folder(model, path)
         return
+    if path.suffix in _LEGACY:
+        say_once(
+            "HDF5 is the old format of whole models: it holds no ops, no assets and not all of the compiled state. "
+            f"Better save to {path.with_suffix('.keras').name}."
+        )
     with replacing(path) as file:
-        _write_zip(model, file)
+        if path.suffix in _LEGACY:
+            save_legacy_model(model, file, include_optimizer, KERAS_VERSION)
+        else:
+            _write_zip(model, file)
 
 
 def load_model(
@@ -94,14 +111,18 @@ def load_model(
     custom_objects: Mapping[str, Any] | None = None,
     compile: bool = True,
     safe_mode: bool = True,
+    *,
+    limits: Limits | None = None,
 ) -> Any:
-    """Load a model that lamina or Keras 3 saved. Loading runs no code from the file, whatever it holds.
+    """Load a model that lamina or Keras saved. Loading runs no code from the file, whatever it holds.
 
     Args:
-        filepath: a .keras file, a folder made with `zipped=False`, or an open binary file.
+        filepath: a .keras file, an old .h5 file, a folder made with `zipped=False`, a folder of checkpoints (the
+            newest counts), or an open binary file.
         custom_objects: your classes and functions by name, where they are not registered.
         compile: whether to compile the model as it was, with the optimizer's state.
         safe_mode: kept for Keras; it is always safe.
+        limits: bounds on what the file may ask for.
 
     Returns:
         The model.
@@ -120,42 +141,60 @@ def load_model(
     Source: https://keras.io/api/models/model_saving_apis/model_saving_and_loading/
     """
     if not is_file_object(filepath):
+        filepath = newest(filepath)
         _check_source(Path(os.fspath(filepath)))
-    with open_archive(filepath) as archive:
-        config = parse_json(archive.text(CONFIG), f"{_label(filepath)}: {CONFIG}")
+        if Path(filepath).suffix in _LEGACY and Path(filepath).is_file():
+            return _load_old(Path(filepath), custom_objects, compile, limits or DEFAULT)
+    limits, label = limits or DEFAULT, _label(filepath)
+    with open_archive(filepath, limits) as archive, contextlib.ExitStack() as stack:
+        config = parse_json(archive.text(CONFIG), f"{label}: {CONFIG}", limits)
         if not compile:
             config["compile_config"] = None
-        model = _revived(config, custom_objects, _label(filepath))
-        with contextlib.ExitStack() as stack:
+        reader = open_weights(archive, label, stack, limits)
+        with loading(limits, _memory_for(reader, limits), blank=True) as budget:
+            model = _revived(config, custom_objects, label)
             assets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lamina-")))
             archive.extract_assets(assets)
-            reader = open_weights(archive, _label(filepath), stack)
             load_state(model, reader, assets)
+            budget.fill()
     return model
 
 
+def _load_old(path: Path, custom_objects: Mapping[str, Any] | None, compile: bool, limits: Limits) -> Any:
+    with contextlib.ExitStack() as stack:
+        reader = WeightsReader(stack.enter_context(open_file(path)), str(path), limits)
+        budget = stack.enter_context(loading(limits, _memory_for(reader, limits), blank=True))
+        model = load_legacy_model(
+            reader,
+            str(path),
+            custom_objects,
+            compile,
+            limits,
+            lambda config: _revived(config, custom_objects, str(path)),
+        )
+        budget.fill()
+    return model
+
+
+def _memory_for(reader: Any, limits: Limits) -> int:
+    """Bytes that the config may ask for: what the weights take, and as much again for each of three optimizer slots."""
+    return limits.floor + 4 * reader.nbytes
+
+
 def _revived(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None, label: str) -> Any:
-    """The model a config describes. A config that is none ends in our error, whatever it makes of constructors."""
-    try:
-        model = deserialize_keras_object(config, custom_objects)
-    except LaminaError:
-        raise
-    except (AttributeError, IndexError, KeyError, MemoryError, RuntimeError, TypeError, ValueError) as error:
-        raise FileError(
-            "The model cannot be made from its config.",
-            where=f"{label}: {CONFIG}",
-            received=f"{type(error).__name__}: {error}",
-            fix="check that get_config() and from_config() of your own classes go together",
-        ) from error
+    """The model a config describes."""
+    model = deserialize_keras_object(config, custom_objects)
     if not isinstance(model, nn.Module):
         raise FileError("The file does not hold a model.", where=f"{label}: {CONFIG}", received=type(model).__name__)
     return model
 
 
-def open_weights(archive: Archive, label: str, stack: contextlib.ExitStack) -> WeightsReader:
+def open_weights(archive: Archive, label: str, stack: contextlib.ExitStack, limits: Limits = DEFAULT) -> Source:
     """The weights of a saved model; `stack` closes them."""
+    if isinstance(archive, FolderArchive) and archive.has(SHARDS):
+        return ShardedReader(archive.folder / SHARDS, stack, limits)
     file = stack.enter_context(archive.binary(WEIGHTS))
-    return stack.enter_context(WeightsReader(file, f"{label}: {WEIGHTS}"))
+    return stack.enter_context(WeightsReader(file, f"{label}: {WEIGHTS}", limits))
 
 
 def _label(filepath: Any) -> str:
@@ -163,27 +202,27 @@ def _label(filepath: Any) -> str:
 
 
 def _write_zip(model: Any, file: BinaryIO) -> None:
-    """The members, stored uncompressed as Keras stores them."""
-    config, metadata = _descriptions(model)
-    with (
-        tempfile.TemporaryDirectory(prefix="lamina-") as assets,
-        tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES) as weights,
-    ):
-        _write_state(model, weights, Path(assets))  # type: ignore[arg-type]
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            archive.writestr(METADATA, metadata)
-            archive.writestr(CONFIG, config)
-            weights.seek(0)
-            with archive.open(WEIGHTS, "w", force_zip64=True) as member:
-                shutil.copyfileobj(weights, member, 1 << 20)
-            for path in sorted(Path(assets).rglob("*")):
-                if path.is_file():
-                    archive.write(path, f"{ASSETS}/{path.relative_to(assets).as_posix()}")
+    """The members, stored uncompressed as Keras stores them; the weights go right to their place in the file."""
+    config, metadata = describe(model)
+    with tempfile.TemporaryDirectory(prefix="lamina-") as assets, zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(METADATA, metadata)
+        archive.writestr(CONFIG, config)
+        if file.seekable() and hasattr(file, "read") and hasattr(file, "truncate"):
+            add_member(archive, file, WEIGHTS, lambda target: _write_state(model, target, Path(assets)))
+        else:
+            with tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES) as weights:
+                _write_state(model, weights, Path(assets))  # type: ignore[arg-type]
+                weights.seek(0)
+                with archive.open(WEIGHTS, "w", force_zip64=True) as member:
+                    shutil.copyfileobj(weights, member, 1 << 20)
+        for path in sorted(Path(assets).rglob("*")):
+            if path.is_file():
+                archive.write(path, f"{ASSETS}/{path.relative_to(assets).as_posix()}")
 
 
 def _write_folder(model: Any, path: Path) -> None:
     """The members as files; the folder takes the place of an older one at the end."""
-    config, metadata = _descriptions(model)
+    config, metadata = describe(model)
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.name[:60]}.", dir=path.parent))
     try:
@@ -193,23 +232,25 @@ def _write_folder(model: Any, path: Path) -> None:
         with (scratch / WEIGHTS).open("w+b") as weights:
             _write_state(model, weights, scratch / ASSETS)
         scratch.chmod(0o755)
-        older = _set_aside(path)
-        os.replace(scratch, path)
-        if older is not None:
-            shutil.rmtree(older)
+        take_place(scratch, path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _set_aside(path: Path) -> Path | None:
-    """Move an older saved model out of the way; a folder that is something else is not touched."""
-    if not path.exists():
-        return None
-    if not path.is_dir() or (any(path.iterdir()) and not (path / CONFIG).is_file()):
+def take_place(scratch: Path, path: Path) -> None:
+    """Let a folder take the place of an older saved model; a folder that is something else is not touched.
+
+    Args:
+        scratch: the complete folder.
+        path: its place.
+
+    Raises:
+        FileError: something else is there.
+    """
+    is_model = path.is_dir() and any((path / name).is_file() for name in (CONFIG, SHARDS))
+    if path.exists() and not is_model and not (path.is_dir() and not any(path.iterdir())):
         raise FileError("There is something else at this path.", where=str(path), expected="a saved model, or nothing")
-    older = Path(tempfile.mkdtemp(prefix=f".{path.name[:60]}.old.", dir=path.parent))
-    os.replace(path, older)
-    return older
+    replace_folder(scratch, path)
 
 
 def _write_state(model: Any, file: BinaryIO, assets: Path) -> None:
@@ -220,7 +261,7 @@ def _write_state(model: Any, file: BinaryIO, assets: Path) -> None:
             os.rmdir(folder)
 
 
-def _descriptions(model: Any) -> tuple[str, str]:
+def describe(model: Any) -> tuple[str, str]:
     """The config and the metadata as JSON."""
     now = datetime.datetime.now().strftime("%Y-%m-%d@%H:%M:%S")
     metadata = {"keras_version": KERAS_VERSION, "date_saved": now, "saved_by": "lamina"}
@@ -248,15 +289,7 @@ def _check_target(path: Path, zipped: bool) -> None:
                 received=name,
             )
         return
-    if path.suffix in _LEGACY:
-        raise ArgumentError(
-            "Whole models are not written as HDF5: it is the format of Keras 1 and 2.",
-            where="filepath",
-            received=name,
-            fix=f"save to {path.with_suffix('.keras').name}, or only the weights with "
-            f"save_weights({path.with_suffix('.weights.h5').name!r})",
-        )
-    if path.suffix != ".keras":
+    if path.suffix not in (".keras", *_LEGACY):
         raise ArgumentError(
             "The ending of the path does not name a format.",
             where="filepath",
@@ -272,18 +305,11 @@ def _check_source(path: Path) -> None:
         _refuse_hub(name)
     if path.is_dir() and (path / CONFIG).is_file():
         return
-    if path.suffix in _LEGACY:
+    if path.suffix not in (".keras", *_LEGACY):
         raise ArgumentError(
-            "Whole models in HDF5, the format of Keras 1 and 2, are not loaded.",
+            "Models are loaded from .keras and .h5 files.",
             where="filepath",
-            received=name,
-            fix="save it as .keras with Keras itself, or build the model in code and use load_weights()",
-        )
-    if path.suffix != ".keras":
-        raise ArgumentError(
-            "Models are loaded from .keras files.",
-            where="filepath",
-            expected="a .keras file, or a folder saved with zipped=False",
+            expected="a .keras file, an old .h5 file, or a folder saved with zipped=False",
             received=name,
         )
     if not path.exists():

@@ -6,24 +6,32 @@ import contextlib
 import json
 import math
 import os
+import re
+import secrets
 from collections.abc import Iterable, Iterator, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
+import torch
 
 from lamina.core.dtypes import standardize_dtype, torch_dtype
 from lamina.core.errors import ArgumentError, FileError
-from lamina.saving.archive import MAX_JSON_BYTES, check_member_name, decoded, parse_json
+from lamina.core.limits import DEFAULT, Limits
+from lamina.saving.archive import check_member_name, decoded, parse_json
 from lamina.saving.files import open_file, replacing
 from lamina.saving.hdf5 import VARS, Entries, Stored, WeightsReader, WeightsWriter
 from lamina.saving.state import save_state
 
-_MAX_SHARDS = 10_000
+_SHARD = re.compile(r"_\d{5}\.weights\.h5")
+_TRIES = 5
 
 
 def save_shards(model: Any, path: Path, max_shard_size: float, skip: Iterable[Any] = ()) -> None:
     """Write NAME.weights.json and NAME_00000.weights.h5, NAME_00001.weights.h5, ...; the JSON file last.
+
+    Over an older one the shards get names of their own, and the older shards go when the new table is there: at every
+    moment the table names files that belong together.
 
     Args:
         model: the model.
@@ -34,9 +42,22 @@ def save_shards(model: Any, path: Path, max_shard_size: float, skip: Iterable[An
     Raises:
         ArgumentError: one variable alone is larger than a shard.
     """
-    with ShardedWriter(path, float(max_shard_size) * 1024**3) as target:
+    older = _older_shards(path)
+    with ShardedWriter(path, float(max_shard_size) * 1024**3, secrets.token_hex(4) if older else "") as target:
         save_state(model, target, skip=skip)
         target.finish()
+    for name in older:
+        path.with_name(name).unlink(missing_ok=True)
+
+
+def _older_shards(path: Path) -> list[str]:
+    """The shards of a table that is about to be replaced, as far as their names are those of shards."""
+    base = path.name.removesuffix(".json").removesuffix(".weights")
+    try:
+        names = shard_names(path) if path.exists() else []
+    except FileError:
+        return []
+    return [name for name in names if name.startswith(base) and _SHARD.search(name)]
 
 
 class ShardedWriter:
@@ -45,10 +66,11 @@ class ShardedWriter:
     Args:
         path: of the JSON file.
         limit: the most a file holds, in bytes.
+        mark: a part of the shards' names that sets them apart from older ones.
     """
 
-    def __init__(self, path: Path, limit: float) -> None:
-        self.path, self.limit = path, limit
+    def __init__(self, path: Path, limit: float, mark: str = "") -> None:
+        self.path, self.limit, self.mark = path, limit, mark
         self.total = self.size = 0
         self.weight_map: dict[str, str | list[str]] = {}
         self.count = 0
@@ -66,17 +88,19 @@ class ShardedWriter:
         if self.count:
             self.writer.__exit__()
         base = self.path.name.removesuffix(".json").removesuffix(".weights")
-        self.name = f"{base}_{self.count:05}.weights.h5"
+        self.name = f"{base}{self.mark and f'_{self.mark}'}_{self.count:05}.weights.h5"
         self.count += 1
         self.size = 0
         # The files take their places together, when all of them are complete.
         self.writer = WeightsWriter(self._files.enter_context(replacing(self.path.with_name(self.name))))
 
     def finish(self) -> None:
-        """Write the table."""
+        """Close the shards and let them take their places; then write the table."""
+        self.writer.__exit__()
+        self._files.close()
         table = {"metadata": {"total_size": self.total}, "weight_map": self.weight_map}
-        file = self._files.enter_context(replacing(self.path))
-        file.write(json.dumps(table, indent=4).encode())
+        with replacing(self.path) as file:
+            file.write(json.dumps(table, indent=4).encode())
 
     def slots(self, path: str, name: str | None) -> MutableMapping[str, Any]:
         """Where the variables of one part of the model go."""
@@ -151,49 +175,89 @@ class ShardedReader:
     Args:
         path: of the JSON file.
         stack: closes the files.
+        limits: bounds.
 
     Raises:
-        FileError: a file is missing, or the JSON file names one outside its folder.
+        FileError: a file is missing, two hold the same entry, or the JSON file names one outside its folder.
     """
 
-    def __init__(self, path: Path, stack: contextlib.ExitStack) -> None:
+    def __init__(self, path: Path, stack: contextlib.ExitStack, limits: Limits = DEFAULT) -> None:
         self.label = str(path)
         self.readers: list[WeightsReader] = []
-        for name in self._names(path):
-            shard = path.with_name(name)
-            file = stack.enter_context(open_file(shard))
-            self.readers.append(stack.enter_context(WeightsReader(file, str(shard))))
+        self._reader_of: dict[int, WeightsReader] = {}
+        for shard, file in self._open(path, stack, limits):
+            self.readers.append(reader := WeightsReader(file, str(shard), limits))
+            self._reader_of |= {id(stored): reader for group in reader.groups.values() for stored in group.values()}
 
-    def _names(self, path: Path) -> list[str]:
-        with open_file(path) as file:
-            text = decoded(file.read(MAX_JSON_BYTES + 1), str(path))
-        table = parse_json(text, str(path)).get("weight_map")
-        if not isinstance(table, dict):
-            raise FileError("The file is no table of shards.", where=str(path), expected='a "weight_map"')
-        names: dict[str, None] = {}
-        for value in table.values():
-            for name in value if isinstance(value, list) else [value]:
-                if not isinstance(name, str):
-                    raise FileError("The file is no table of shards.", where=str(path), received=repr(name)[:80])
-                check_member_name(name, str(path))
-                if os.path.basename(name) != name:
-                    raise FileError("A shard must lie beside its table.", where=str(path), received=repr(name))
-                names[name] = None
-        if len(names) > _MAX_SHARDS:
-            raise FileError("The table names too many shards.", where=str(path), expected=f"at most {_MAX_SHARDS}")
-        return list(names)
+    def _open(self, path: Path, stack: contextlib.ExitStack, limits: Limits) -> list[tuple[Path, BinaryIO]]:
+        """The shards, all open. When they are saved anew meanwhile, the table is read again."""
+        for attempt in range(_TRIES):
+            with contextlib.ExitStack() as opened:
+                shards = [path.with_name(name) for name in shard_names(path, limits)]
+                try:
+                    files = [(shard, opened.enter_context(open_file(shard))) for shard in shards]
+                except FileError:
+                    if attempt + 1 < _TRIES and [path.with_name(n) for n in shard_names(path, limits)] != shards:
+                        continue
+                    raise
+                stack.push(opened.pop_all())
+                return files
+        raise FileError("The shards are being replaced all the time.", where=self.label)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all arrays once they are read."""
+        return sum(reader.nbytes for reader in self.readers)
 
     def entries(self, path: str) -> Entries:
         """The variables stored under a path in any of the shards."""
         found: dict[str, Stored] = {}
         for reader in self.readers:
-            found |= reader.entries(path).stored
+            stored = reader.entries(path).stored
+            if twice := found.keys() & stored.keys():
+                raise FileError(
+                    "Two shards hold the same entry.", where=self.label, received=f"{path}/{VARS}/{sorted(twice)[0]}"
+                )
+            found |= stored
         return Entries(self, path, found)
 
     def read(self, stored: Stored, path: str) -> Any:
-        """The content of a dataset, whichever shard it is in."""
-        return self.readers[0].read(stored, path)
+        """The content of an array, whichever shard it is in."""
+        return self._reader_of[id(stored)].read(stored, path)
+
+    def read_into(self, stored: Stored, weight: torch.Tensor, path: str) -> bool:
+        """Read an array right into a weight's memory; whether that could be done."""
+        return self._reader_of[id(stored)].read_into(stored, weight, path)
 
     def paths(self) -> list[str]:
         """The paths under which variables are stored."""
         return list(dict.fromkeys(path for reader in self.readers for path in reader.paths()))
+
+
+def shard_names(path: Path, limits: Limits = DEFAULT) -> list[str]:
+    """The files that a table of shards names.
+
+    Args:
+        path: of the JSON file.
+        limits: bounds.
+
+    Raises:
+        FileError: it is no such table, or names a file that does not lie beside it.
+    """
+    with open_file(path) as file:
+        text = decoded(file.read(limits.json_bytes + 1), str(path))
+    table = parse_json(text, str(path), limits).get("weight_map")
+    if not isinstance(table, dict):
+        raise FileError("The file is no table of shards.", where=str(path), expected='a "weight_map"')
+    names: dict[str, None] = {}
+    for value in table.values():
+        for name in value if isinstance(value, list) else [value]:
+            if not isinstance(name, str):
+                raise FileError("The file is no table of shards.", where=str(path), received=repr(name)[:80])
+            check_member_name(name, str(path))
+            if os.path.basename(name) != name or path.with_name(name).is_symlink():
+                raise FileError("A shard must lie beside its table.", where=str(path), received=repr(name))
+            names[name] = None
+    if len(names) > limits.members:
+        raise FileError("The table names too many shards.", where=str(path), expected=f"at most {limits.members}")
+    return list(names)

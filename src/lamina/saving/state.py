@@ -14,12 +14,20 @@ import torch
 
 from lamina.core.dtypes import standardize_dtype
 from lamina.core.errors import FileError, LaminaError
+from lamina.core.tensors import convert_to_tensor
 from lamina.optimizers.base import Optimizer
 from lamina.saving.hdf5 import VARS, Entries
 from lamina.saving.walk import is_container, is_part, is_plain_module, items_of, parts_of
 
 _SHOWN = 8
 _RETRIES = 8
+# Where lamina defines how variables are saved in their order; LoRA and quantization add to that where they are on.
+_PLAIN_WAYS = (
+    "lamina.layers.weights",
+    "lamina.layers.lora",
+    "lamina.layers.quantized_weights",
+    "lamina.optimizers.state",
+)
 _RANK = {"b": 0, "i": 1, "u": 1, "f": 2, "c": 3}
 
 
@@ -58,7 +66,13 @@ def save_state(model: Any, target: Target, assets: Path | None = None, skip: Ite
     for path, part in walk(model, done):
         if hasattr(part, "save_own_variables"):
             name = getattr(part, "name", None)
-            part.save_own_variables(target.slots(path, name if isinstance(name, str) else None))
+            slots = target.slots(path, name if isinstance(name, str) else None)
+            if (own := _in_order(part)) is None:
+                part.save_own_variables(slots)
+            else:
+                # The tensors themselves, so that no copies pile up where a format is written at the end.
+                for key, variable in own.items():
+                    slots[key] = variable.detach()
         elif is_plain_module(part):
             slots = target.slots(path, None)
             for key, value in part.state_dict().items():
@@ -110,6 +124,35 @@ class Match:
     def is_optimizer(self) -> bool:
         """Whether the part is an optimizer."""
         return isinstance(self.part, Optimizer)
+
+
+def load_plain_state(model: Any, source: Any, skip_mismatch: bool = False) -> None:
+    """Give a model the values of a file that names them as its `state_dict()` does.
+
+    Args:
+        model: the model, built.
+        source: a safetensors file.
+        skip_mismatch: leave what does not fit as it is, with a warning, instead of raising.
+
+    Raises:
+        FileError: an entry is missing, is left over, or has another shape or dtype. The model is then unchanged.
+    """
+    state, stored = model.state_dict(keep_vars=True), source.tensors
+    problems = [f"{key}: missing, expected {_form(value)}" for key, value in state.items() if key not in stored]
+    problems += [f"{key}: expected nothing, found {entry}" for key, entry in stored.items() if key not in state]
+    fitting = {key: value for key, value in state.items() if key in stored and _fits(stored[key], value)}
+    problems += [
+        f"{key}: expected {_form(value)}, found {stored[key]}"
+        for key, value in state.items()
+        if key in stored and key not in fitting
+    ]
+    if problems and not skip_mismatch:
+        raise _mismatch(problems, source.label)
+    entries = Entries(source, "", stored)
+    for key, value in fitting.items():
+        _give(value, entries, key)
+    if problems:
+        warnings.warn(str(_mismatch(problems, source.label)), stacklevel=4)
 
 
 def load_state(
@@ -270,9 +313,22 @@ def expected_variables(part: Any) -> dict[str, Any] | None:
     method = getattr(type(part), "load_own_variables", None)
     if method is None or not is_ours_function(method):
         return None
+    if (own := _in_order(part)) is not None:
+        return own
     expected: dict[str, Any] = {}
     part.save_own_variables(expected)
     return expected
+
+
+def _in_order(part: Any) -> dict[str, Any] | None:
+    """A part's variables under "0", "1", ...; None where the part has a way of its own to save or load them."""
+    methods = [getattr(part, name, None) for name in ("save_own_variables", "load_own_variables")]
+    if any(getattr(method, "__module__", None) not in _PLAIN_WAYS for method in methods):
+        return None
+    if getattr(part, "lora_enabled", False) or getattr(part, "quantization_mode", None):
+        return None
+    variables = part.variables if isinstance(part, Optimizer) else part._own_weights()
+    return {str(index): variable for index, variable in enumerate(variables)}
 
 
 def is_ours_function(function: Any) -> bool:
@@ -285,6 +341,9 @@ def _load(match: Match, assets: Path | None) -> None:
     if match.partial:
         for key in entries.stored:
             part.variables[int(key)].assign(entries[key])
+    elif (own := _in_order(part)) is not None:
+        for key, variable in own.items():
+            _give(variable, entries, key)
     elif hasattr(part, "load_own_variables"):
         part.load_own_variables(entries)
     elif is_plain_module(part):
@@ -294,6 +353,13 @@ def _load(match: Match, assets: Path | None) -> None:
         folder = assets / match.path
         if folder.is_dir():
             part.load_assets(str(folder))
+
+
+def _give(variable: Any, entries: Entries, key: str) -> None:
+    """Read an entry into a variable, without a copy in between where both lie in memory alike."""
+    with torch.no_grad():
+        if not entries.read_into(key, variable):
+            variable.copy_(convert_to_tensor(entries[key], device=variable.device))
 
 
 def _fits(stored: Any, variable: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Weights alone: .weights.h5 files, sharded or not, and the old .h5 files of Keras 1 and 2."""
+"""Weights alone: .weights.h5 files, sharded or not, .safetensors files, and the old .h5 files of Keras 1 and 2."""
 
 from __future__ import annotations
 
@@ -8,14 +8,20 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lamina.core.errors import ArgumentError, StateError
-from lamina.saving.archive import open_archive
+from lamina.core.limits import DEFAULT, Limits
+from lamina.saving.archive import SHARDS, newest, open_archive
 from lamina.saving.files import may_write, open_file, replacing
 from lamina.saving.hdf5 import WeightsReader, WeightsWriter
 from lamina.saving.legacy import load_legacy_weights
 from lamina.saving.models import open_weights
+from lamina.saving.safetensors import SafetensorsReader, SafetensorsWriter
 from lamina.saving.shards import ShardedReader, save_shards
-from lamina.saving.state import Source, load_state, save_state
+from lamina.saving.state import Source, load_plain_state, load_state, save_state
+
+_TENSORS = ".safetensors"
 
 
 def save_weights(
@@ -25,7 +31,7 @@ def save_weights(
 
     Args:
         model: the model, built.
-        filepath: a path that ends in .weights.h5, or in .weights.json for shards.
+        filepath: a path that ends in .weights.h5 or .safetensors, or in .weights.json for shards.
         overwrite: whether an existing file is replaced; otherwise you are asked, or an error is raised where
             nobody can be.
         max_shard_size: split the weights over files of at most this many GB.
@@ -51,7 +57,7 @@ def save_weights(
     """
     skip = _skipped(kwargs, "save_weights")
     path = Path(os.fspath(filepath))
-    endings = (".weights.h5",) if max_shard_size is None else (".weights.json", ".weights.h5")
+    endings = (".weights.h5", _TENSORS) if max_shard_size is None else (".weights.json", ".weights.h5")
     if not path.name.endswith(endings):
         raise ArgumentError(
             "The ending of the path does not name a format.",
@@ -68,17 +74,37 @@ def save_weights(
     if max_shard_size is not None:
         save_shards(model, path, max_shard_size, skip)
         return
+    if path.suffix == _TENSORS:
+        tensors = SafetensorsWriter()
+        save_state(model, tensors, skip=skip)
+        with replacing(path) as file:
+            tensors.write(file)
+        return
     with replacing(path) as file, WeightsWriter(file) as writer:
         save_state(model, writer, skip=skip)
 
 
-def load_weights(model: Any, filepath: Any, skip_mismatch: bool = False, **kwargs: Any) -> None:
+def load_weights(
+    model: Any,
+    filepath: Any,
+    skip_mismatch: bool = False,
+    *,
+    device: Any = None,
+    mmap: bool = False,
+    limits: Limits | None = None,
+    **kwargs: Any,
+) -> None:
     """Load weights into a model of the same architecture. If anything does not fit, nothing is changed.
 
     Args:
         model: the model, built.
-        filepath: a .weights.h5, .weights.json or .keras file, or an old .h5 file.
+        filepath: a .weights.h5, .safetensors, .weights.json or .keras file, a folder of checkpoints, or an old .h5
+            file. Names in a .safetensors file may be those of `state_dict()`.
         skip_mismatch: leave layers that do not fit as they are, with a warning, instead of raising.
+        device: a device to move the model to, weight by weight as they are read; a model made on the device "meta" gets
+            its memory there.
+        mmap: whether weights become views of a .safetensors file, whose pages are read when they are first needed.
+        limits: bounds on what the file may ask for.
         by_name: match layers by name; for old .h5 files only.
         objects_to_skip: parts of the model to leave as they are; for .weights.h5 files only.
 
@@ -102,14 +128,16 @@ def load_weights(model: Any, filepath: Any, skip_mismatch: bool = False, **kwarg
     """
     by_name = kwargs.pop("by_name", None)
     skip = _skipped(kwargs, "load_weights")
-    path = Path(os.fspath(filepath))
+    path = newest(filepath)
+    path = path / SHARDS if (path / SHARDS).is_file() else path
     sharded, whole = path.name.endswith(".weights.json"), path.suffix == ".keras"
     legacy = path.suffix in (".h5", ".hdf5") and not path.name.endswith(".weights.h5")
-    if not (sharded or whole or path.suffix in (".h5", ".hdf5")):
+    tensors, limits = path.suffix == _TENSORS, limits or DEFAULT
+    if not (sharded or whole or tensors or path.suffix in (".h5", ".hdf5")):
         raise ArgumentError(
             "Weights are not loaded from files of this kind.",
             where="filepath",
-            expected="a .weights.h5, .weights.json, .keras or .h5 file",
+            expected="a .weights.h5, .safetensors, .weights.json, .keras or .h5 file",
             received=str(filepath),
         )
     if by_name is not None and not legacy:
@@ -118,19 +146,38 @@ def load_weights(model: Any, filepath: Any, skip_mismatch: bool = False, **kwarg
         raise ArgumentError(
             "objects_to_skip is for .weights.h5 files only.", where="objects_to_skip", received=str(filepath)
         )
+    if mmap and not tensors:
+        raise ArgumentError("mmap is for .safetensors files only.", where="mmap", received=str(filepath))
     _require_built(model, "loaded")
+    if device is not None:
+        _move(model, torch.device(device))
     with contextlib.ExitStack() as stack:
         if whole:
-            archive = stack.enter_context(open_archive(path))
-            _load(model, open_weights(archive, str(path), stack), skip_mismatch)
+            archive = stack.enter_context(open_archive(path, limits))
+            _load(model, open_weights(archive, str(path), stack, limits), skip_mismatch)
         elif sharded:
-            _load(model, ShardedReader(path, stack), skip_mismatch, skip)
+            _load(model, ShardedReader(path, stack, limits), skip_mismatch, skip)
+        elif tensors:
+            source = SafetensorsReader(stack.enter_context(open_file(path)), str(path), limits, mmap)
+            if source.is_plain:
+                load_plain_state(model, source, skip_mismatch)
+            else:
+                _load(model, source, skip_mismatch, skip)
         else:
-            reader = stack.enter_context(WeightsReader(stack.enter_context(open_file(path)), str(path)))
+            file = stack.enter_context(open_file(path))
+            reader = stack.enter_context(WeightsReader(file, str(path), limits))
             if legacy and (reader.has("model_weights") or reader.has_attribute("", "layer_names")):
                 load_legacy_weights(model, reader, bool(by_name), skip_mismatch)
             else:
                 _load(model, reader, skip_mismatch, skip)
+
+
+def _move(model: Any, device: torch.device) -> None:
+    """Move a model to a device; weights without memory get some there."""
+    if any(weight.device.type == "meta" for weight in model.weights):
+        model.to_empty(device=device)
+    else:
+        model.to(device)
 
 
 def _load(model: Any, source: Source, skip_mismatch: bool, skip: Iterable[Any] = ()) -> None:

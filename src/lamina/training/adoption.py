@@ -17,6 +17,7 @@ from lamina.training.capture import STEPS, Capture, State
 from lamina.training.code_store import Compilation
 from lamina.training.compiler import NotCapturable, Program, unavailable
 from lamina.training.cuda_graph import RecordedStep
+from lamina.training.plan import Plan
 from lamina.training.report import StepReport
 from lamina.training.step import TrainState
 from lamina.training.tracing import Tracing
@@ -116,7 +117,13 @@ def signature_of(batch: Any) -> list[Any]:
 
 
 class Adoptions(dict[str, "Adoption"]):
-    """The adoptions of a model by kind of step; a copy of the model begins without any."""
+    """The adoptions of a model by kind of step; a copy of the model begins without any.
+
+    Attributes:
+        plan: says which steps are compiled, where that is not left to a measurement.
+    """
+
+    plan: Plan | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Adoptions:
         return Adoptions()
@@ -132,11 +139,19 @@ class Adoption:
         kind: "train", "test" or "predict".
         find_state: gives all tensors that the step reads or changes, as they are now.
         forced: whether to compile after the first step, wait for it, and use it without timing it.
+        decision: what a `Plan` says about this kind of step: to compile it before the first one, or never.
     """
 
-    def __init__(self, kind: str, find_state: Callable[[], State], forced: bool = False) -> None:
+    def __init__(
+        self,
+        kind: str,
+        find_state: Callable[[], State],
+        forced: bool = False,
+        decision: dict[str, Any] | None = None,
+    ) -> None:
         self.kind = kind
-        self.forced = forced
+        self.forced = forced or decision is not None
+        self._decision = decision
         self.report = StepReport(kind)
         self._find_state = find_state
         self._ahead = 0.0
@@ -222,10 +237,22 @@ class Adoption:
         return self._in_turn() if self._phase == "trial" else None
 
     def _advance(self, batch: Any, step_state: TrainState) -> None:
-        if self._phase == "waiting" and self.report.steps and (self.forced or self._is_worth_it()):
+        if self._phase == "waiting" and self._shall_begin(batch):
             self._begin(batch)
         if self._phase == "making":
             self._continue(batch, step_state)
+
+    def _shall_begin(self, batch: Any) -> bool:
+        decision = self._decision
+        if decision is None:
+            return self.report.steps > 0 and (self.forced or self._is_worth_it())
+        if decision["runs"] == "eager":
+            self._settle(decision["why"])
+            return False
+        # A run that goes on may begin with a batch of another size than those that the code was made for.
+        signature = repr(signature_of(batch))
+        decision["signature"] = decision["signature"] or signature
+        return decision["signature"] == signature
 
     def _is_worth_it(self) -> bool:
         eager = self.report.eager_ms
@@ -282,7 +309,10 @@ class Adoption:
         self._compare(self._state.tensors, batch, step_state)
         self._faster = self._bound(self._state.tensors, batch)
         self._phase = "trial"
-        if self.forced:
+        if self._decision is not None:
+            self._decision["made"] = True
+            self._adopt(self._decision["why"])
+        elif self.forced:
             self._adopt("jit_compile=True")
 
     def _bound(self, tensors: Sequence[Tensor], batch: Any) -> FasterStep:
@@ -363,8 +393,14 @@ class Adoption:
         self._restart()
         self._phase = "settled"
         self.report.runs, self.report.why = "eager", why
-        if self.forced:
+        decision = self._decision
+        if decision is None and self.forced:
             warnings.warn(f"jit_compile=True, but {self.kind} steps run eagerly: {why}.", stacklevel=2)
+        elif decision is not None and decision["runs"] == "compiled":
+            if decision["forced"] or decision["made"]:
+                wanted = "jit_compile=True" if decision["forced"] else "The run was begun with compiled steps"
+                warnings.warn(f"{wanted}, but {self.kind} steps run eagerly: {why}.", stacklevel=2)
+            decision.update(runs="eager", why=why)
 
 
 def _least(best: float | None, seconds: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,10 @@ import torch
 from lamina import activations
 from lamina.core import tree
 from lamina.core.capture import is_ours
-from lamina.core.errors import ArgumentError, DataError, ShapeError
+from lamina.core.errors import ArgumentError, DataError, ShapeError, warn_once
 from lamina.core.text import is_text
 from lamina.training.losses import CompiledLoss
+from lamina.training.metrics import CompiledMetrics
 
 Tensor = torch.Tensor
 Shape = Sequence[Any]
@@ -42,6 +43,15 @@ ELEMENTWISE = frozenset(
         "tversky",
     }
 )
+_OF_PROBABILITIES = {
+    "BinaryAccuracy": "BinaryAccuracy(threshold=0.0)",
+    "AUC": "AUC(from_logits=True)",
+    **dict.fromkeys(
+        "Precision Recall TruePositives TrueNegatives FalsePositives FalseNegatives SensitivityAtSpecificity "
+        "SpecificityAtSensitivity PrecisionAtRecall RecallAtPrecision".split(),
+        "it on outputs put through a sigmoid",
+    ),
+}
 ONE_HOT = frozenset({"categorical_crossentropy", "categorical_focal_crossentropy", "categorical_hinge"})
 
 
@@ -297,6 +307,39 @@ def check_values(compiled: CompiledLoss, y: Any, y_pred: Any) -> None:
             _refuse_labels(target, predictions[index].shape[-1], loss._fn_kwargs.get("ignore_class"), part)
 
 
+def check_metrics(compiled: CompiledMetrics, loss: CompiledLoss, y: Any) -> None:
+    """Warn, once for all of the targets in memory, of metrics that say nothing about these targets or outputs.
+
+    Args:
+        compiled: the metrics, built.
+        loss: the losses, built.
+        y: all targets.
+    """
+    if compiled.outputs is None or loss.outputs is None:
+        return
+    targets = loss.lay_out(y, "y")
+    of_logits = {i for i, part, _ in loss.entries if getattr(part, "_fn_kwargs", {}).get("from_logits", False)}
+    for index, metric, _, name in compiled.entries:
+        kind, target = type(metric).__name__, targets[index]
+        if index in of_logits and kind in _OF_PROBABILITIES and _takes_probabilities(metric):
+            warn_once(
+                f"The metric {name} compares outputs with thresholds between 0 and 1, but by the loss they are logits: "
+                f"use {_OF_PROBABILITIES[kind]}, or a last layer with a sigmoid and the loss without from_logits."
+            )
+        if kind == "BinaryAccuracy" and isinstance(target, Tensor) and target.is_floating_point() and target.numel():
+            other = target[(target != 0) & (target != 1)]
+            if other.numel() == target.numel():
+                warn_once(
+                    f"The metric {name} counts outputs on the side of 0 or 1 that y is on, but y holds neither, but "
+                    f'values like {float(other[0]):g}: for numbers use "mae".'
+                )
+
+
+def _takes_probabilities(metric: Any) -> bool:
+    """Whether it was not told that it will get logits."""
+    return not getattr(metric, "from_logits", False) and getattr(metric, "threshold", 0.5) == 0.5
+
+
 def _refuse_nan(target: Tensor, part: str) -> None:
     # A sum is NaN if any value is; only then is it worth counting.
     if not torch.isnan(target.sum()):
@@ -349,17 +392,51 @@ def _warn_beyond_one(target: Tensor, name: str, part: str) -> None:
         )
 
 
-def warn_of_nan(x: Any) -> None:
+def warn_of_nan(x: Any) -> bool:
     """Warn of NaN or infinity among all inputs in memory: hardly a model gives anything but NaN for them."""
+    found = False
     for path, leaf in tree.flatten_with_path(x):
         if not isinstance(leaf, Tensor) or not leaf.is_floating_point() or torch.isfinite(leaf.sum()):
             continue
         rows = ~torch.isfinite(leaf).reshape(leaf.shape[0], -1).all(1)
         count = int(rows.sum())
         if count:
+            found = True
             part = "x" + "".join(f"[{step!r}]" for step in path)
             warnings.warn(
                 f"{part} holds NaN or infinity in {count} of {len(rows)} samples, the first at index "
                 f"{int(rows.nonzero()[0])}: fill in or drop these values, or the loss becomes NaN.",
                 stacklevel=4,
             )
+    return found
+
+
+def warn_of_lost_loss(model: Any, logs: Mapping[str, Any]) -> None:
+    """Warn, once in a training, if the loss of an epoch is NaN or infinite, and name the likely cause.
+
+    Args:
+        model: the model.
+        logs: the results of the epoch.
+    """
+    loss = logs.get("loss")
+    compiled = model._compiled
+    losses = None if compiled is None else compiled.loss
+    if not isinstance(loss, (int, float)) or math.isfinite(loss) or (losses is not None and losses.explained):
+        return
+    if losses is not None:
+        losses.explained = True
+    lost = [str(weight.path) for weight in model.weights if weight.is_floating_point() and not weight.isfinite().all()]
+    rate = getattr(model.optimizer, "learning_rate", None) if model.optimizer is not None else None
+    dtype = getattr(getattr(model, "dtype_policy", None), "compute_dtype", None)
+    if dtype == "float16":
+        cause = "float16 overflows soon: use the policy mixed_bfloat16"
+    elif lost and rate is not None and float(rate) >= 1e-3:
+        cause = f"the learning rate {float(rate):g} may be too large, or a gradient: try a tenth of it, or clipnorm=1.0"
+    else:
+        cause = "a logarithm or root of what is not positive, or a division by 0, in a layer or the loss"
+    found = f", and so are {len(lost)} of {len(model.weights)} weights, the first {lost[0]}" if lost else ""
+    warnings.warn(
+        f"The loss is {loss}{found}. Likely: {cause}; or x or y hold NaN. "
+        "torch.autograd.set_detect_anomaly(True) and run_eagerly=True find the place.",
+        stacklevel=4,
+    )

@@ -17,6 +17,7 @@ import torch
 from lamina.training.adoption import Adoption, Adoptions
 from lamina.training.capture import STEPS, State
 from lamina.training.step import TrainState
+from lamina.training.whole_state import optimizers_of
 
 CALL_SECONDS = 0.02
 """How long the steps of one call may take together, so that progress is shown and Ctrl-C is heard."""
@@ -81,6 +82,14 @@ class MethodExecutor(Executor):
 
     def __init__(self, model: Any) -> None:
         self.model = model
+        self._optimizers: list[Any] = []
+        self._before: dict[torch.Tensor, int] = {}
+        self._counts: list[int] = []
+
+    def expect(self, kind: str, steps: int | None) -> None:
+        """A run begins; the optimizers are found."""
+        found = optimizers_of(self.model).values() if kind == "train" else self._optimizers
+        self._optimizers = [getattr(optimizer, "inner_optimizer", optimizer) for optimizer in found]
 
     def run(self, kind: str, batches: Sequence[Any]) -> Any:
         """The steps, one after the other."""
@@ -88,8 +97,42 @@ class MethodExecutor(Executor):
         returned = None
         with torch.set_grad_enabled(kind == "train" and torch.is_grad_enabled()):
             for data in batches:
+                if kind == "train":
+                    self._drop_used_gradients()
                 returned = step(data)
         return returned
+
+    def _drop_used_gradients(self) -> None:
+        """Drop gradients that a train_step has used and left behind.
+
+        They are those of weights that were updated in the last step. Others may be gathering gradients.
+        """
+        used = {weight for weight, version in self._before.items() if weight._version != version}
+        counts = [_updates(optimizer) for optimizer in self._optimizers]
+        for optimizer, count, before in zip(self._optimizers, counts, self._counts, strict=False):
+            if count != before:
+                used.update(_weights_of(optimizer))
+        for weight in used:
+            weight.grad = None
+        self._counts = counts
+        self._before = {weight: weight._version for weight in self.model.parameters()}
+
+
+def _updates(optimizer: Any) -> int:
+    """A number that grows with each update, also by fused kernels, which leave no trace on the weights."""
+    optimizer = getattr(optimizer, "optimizer", optimizer)
+    if isinstance(optimizer, torch.optim.Optimizer):
+        steps = [state.get("step") for state in optimizer.state.values()]
+        return sum(step._version for step in steps if isinstance(step, torch.Tensor))
+    iterations = getattr(optimizer, "_iterations", None)
+    return 0 if iterations is None else iterations._version
+
+
+def _weights_of(optimizer: Any) -> list[torch.Tensor]:
+    optimizer = getattr(optimizer, "optimizer", optimizer)
+    if isinstance(optimizer, torch.optim.Optimizer):
+        return [weight for group in optimizer.param_groups for weight in group["params"]]
+    return getattr(optimizer, "_parameters", [])
 
 
 class AdaptiveExecutor(EagerExecutor):
@@ -113,7 +156,9 @@ class AdaptiveExecutor(EagerExecutor):
     def _adoption(self, kind: str) -> Adoption:
         adoption = self._adoptions.get(kind)
         if adoption is None:
-            adoption = self._adoptions[kind] = Adoption(kind, self._find_whole, self._forced)
+            plan = self._adoptions.plan
+            decision = None if plan is None else plan.of(kind)
+            adoption = self._adoptions[kind] = Adoption(kind, self._find_whole, self._forced, decision)
         return adoption
 
     def expect(self, kind: str, steps: int | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import nn
 
 from lamina.core.errors import ArgumentError
 from lamina.core.naming import auto_name, to_snake_case
+from lamina.losses.base import align_ranks
 
 Tensor = torch.Tensor
 
@@ -79,7 +81,7 @@ def _wants_classes(loss: Any) -> bool:
 
 
 class TorchMetric:
-    """A metric with the interface of torchmetrics.
+    """A metric with the interface of torchmetrics, or a collection of such.
 
     Args:
         metric: the metric.
@@ -89,18 +91,22 @@ class TorchMetric:
 
     def __init__(self, metric: Any) -> None:
         self.metric = metric
+        self._parts = list(metric.values()) if callable(getattr(metric, "values", None)) else [metric]
         self.name = to_snake_case(type(metric).__name__)
 
     def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Any = None) -> None:
         """Take a batch in."""
-        device = getattr(self.metric, "device", None)
-        if device is not None and device != y_pred.device:
+        if getattr(self._parts[0], "device", y_pred.device) != y_pred.device:
             self.metric.to(y_pred.device)
+        if y_true.ndim == y_pred.ndim and y_true.shape[-1] == 1 < y_pred.shape[-1]:
+            y_true = y_true.squeeze(-1)
+        elif y_pred.shape[-1:] == (1,):
+            y_true, y_pred = align_ranks(y_true, y_pred)
         self.metric.update(y_pred.detach(), y_true)
 
     def result(self) -> Any:
         """The value so far; 0 before the first batch."""
-        if getattr(self.metric, "update_called", True):
+        if getattr(self._parts[0], "update_called", True):
             return self.metric.compute()
         return torch.zeros(())
 
@@ -114,9 +120,21 @@ class TorchOptimizer:
 
     Args:
         optimizer: the optimizer, or a class or function that makes one from parameters.
+
+    Raises:
+        ArgumentError: its step evaluates the loss by itself, as that of LBFGS does.
     """
 
     def __init__(self, optimizer: Any) -> None:
+        step = getattr(optimizer, "step", None)
+        closure = inspect.signature(step).parameters.get("closure") if callable(step) else None
+        if closure is not None and closure.default is closure.empty:
+            raise ArgumentError(
+                "This optimizer evaluates the loss several times in a step, which fit cannot do.",
+                where="compile(optimizer=...)",
+                received=getattr(optimizer, "__name__", type(optimizer).__name__),
+                fix="use another one, or a loop of your own: a model is an nn.Module",
+            )
         self._make = None if isinstance(optimizer, torch.optim.Optimizer) else optimizer
         self.optimizer: Any = optimizer if self._make is None else None
         self.name = auto_name(getattr(optimizer, "__name__", type(optimizer).__name__))

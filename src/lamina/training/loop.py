@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,13 @@ import torch
 from lamina.callbacks.callback_list import CallbackList
 from lamina.callbacks.logs import Logs, to_numbers
 from lamina.core import tree
-from lamina.core.errors import DataError
+from lamina.core.errors import DataError, LaminaError
 from lamina.core.tensors import convert_to_numpy, convert_to_tensor
 from lamina.core.text import is_text
 from lamina.data.feed import Feed
+from lamina.training.checks import warn_of_lost_loss
 from lamina.training.execution import Executor
+from lamina.training.resume import Run
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,10 @@ class Validation:
             return (epoch + 1) % self.frequency == 0
         return epoch + 1 in self.frequency
 
+    def steps(self, epochs: range) -> int | None:
+        """How many steps of evaluation lie ahead; None if nobody knows."""
+        return None if self.feed.length is None else self.feed.length * sum(map(self.is_due, epochs))
+
 
 def fit(
     model: Any,
@@ -47,6 +53,7 @@ def fit(
     callbacks: CallbackList,
     epochs: range,
     validation: Validation | None = None,
+    run: Run | None = None,
 ) -> None:
     """Train for some epochs. Ctrl-C ends it in good order, with weights and history as they are, and is passed on.
 
@@ -57,28 +64,49 @@ def fit(
         callbacks: called along the way.
         epochs: the numbers of the epochs, from 0.
         validation: what to evaluate on, and when.
+        run: leaves checkpoints, and says where to go on.
     """
     logs: dict[str, Any] = {}
     model.stop_training = False
     executor.expect("train", None if feed.length is None else feed.length * len(epochs))
     callbacks.on_train_begin()
+    if model._initial_epoch:  # a callback has set it
+        epochs = range(model._initial_epoch, epochs.stop)
+        model._initial_epoch = None
+    any_epochs = len(epochs) > 0
+    done, last = 0, None
+    if run is not None:
+        if run.middle is not None:
+            callbacks.on_epoch_begin(run.middle)
+        start = run.begin(epochs.start)
+        epochs = range(start.epoch, epochs.stop)
+        logs, done, last = start.logs, start.batch, start.last
+        epochs = range(0) if model.stop_training else epochs
     try:
         for epoch in epochs:
-            model.reset_metrics()
-            callbacks.on_epoch_begin(epoch)
+            if not done:
+                model.reset_metrics()
+                callbacks.on_epoch_begin(epoch)
             model.train()
-            count, last = _run_steps(model, feed, executor, callbacks, "train")
+            count, last = _run_steps(model, feed, executor, callbacks, "train", epoch, done, last, run)
             model.eval()
+            done = 0
             if count == 0:
                 break
             logs = _numbers(_results(model, last))
+            if not model.stop_training:
+                warn_of_lost_loss(model, logs)
             if validation is not None and validation.is_due(epoch):
                 held_out = evaluate(model, validation.feed, executor, callbacks)
                 logs.update({f"val_{name}": value for name, value in held_out.items()})
             callbacks.on_epoch_end(epoch, logs)
+            if run is not None:
+                run.after_epoch(epoch, logs)
             if model.stop_training:
                 break
-        if model.optimizer is not None and len(epochs):
+        if run is not None:
+            run.before_end()
+        if model.optimizer is not None and any_epochs:
             model.optimizer.finalize_variable_values(model.trainable_variables)
     except KeyboardInterrupt:
         model.eval()
@@ -87,6 +115,8 @@ def fit(
     finally:
         model.eval()
     callbacks.on_train_end(logs)
+    if run is not None:
+        run.end()
 
 
 def evaluate(model: Any, feed: Feed, executor: Executor, callbacks: CallbackList) -> dict[str, Any]:
@@ -158,8 +188,18 @@ def _join(parts: list[Any]) -> Any:
     return convert_to_numpy(tensors[0] if len(tensors) == 1 else torch.cat(tensors))
 
 
-def _run_steps(model: Any, feed: Feed, executor: Executor, callbacks: CallbackList, kind: str) -> tuple[int, Any]:
-    """Run one epoch's steps; how many there were, and what the last one returned.
+def _run_steps(
+    model: Any,
+    feed: Feed,
+    executor: Executor,
+    callbacks: CallbackList,
+    kind: str,
+    epoch: int | None = None,
+    count: int = 0,
+    last: Any = None,
+    run: Run | None = None,
+) -> tuple[int, Any]:
+    """Run one epoch's steps, or those after the first `count`; how many there were, and what the last one returned.
 
     Where no callback wants to hear of every batch, the executor is given several at a time.
     """
@@ -168,18 +208,50 @@ def _run_steps(model: Any, feed: Feed, executor: Executor, callbacks: CallbackLi
     heard = callbacks.hear_every_batch(kind) or not feed.is_ready
     every = model.steps_per_execution
     stop = "stop_training" if kind == "train" else "stop_evaluating"
-    count, last = 0, None
     batches = feed.epoch()
-    while some := list(itertools.islice(batches, every if heard else max(every, executor.steps_per_call(kind)))):
+    while some := _next(batches, every if heard else max(every, executor.steps_per_call(kind)), feed, count, epoch):
         for hook in begin:
             hook(count, logs={})
-        last = executor.run(kind, some)
+        try:
+            last = executor.run(kind, some)
+        except Exception as error:
+            error.add_note(f"It happened in {_place(count, len(some), epoch)}.")
+            raise
         count += len(some)
         if end:
             _tell(model, end, count - 1, last, keep)
+        if run is not None:
+            run.after_batches(count, len(some), last)
         if getattr(model, stop):
             break
     return count, last
+
+
+def _next(batches: Iterator[Any], number: int, feed: Feed, count: int, epoch: int | None) -> list[Any]:
+    """Some batches more; none at the end.
+
+    Raises:
+        DataError: the data raised an error, which is kept as the cause.
+    """
+    some: list[Any] = []
+    try:
+        some.extend(itertools.islice(batches, number))
+    except LaminaError as error:
+        error.add_note(f"It happened while {_place(count + len(some), 1, epoch)} was read.")
+        raise
+    except Exception as error:
+        raise DataError(
+            f"The {feed.source.kind} raised an error.",
+            where=_place(count + len(some), 1, epoch),
+            received=f"{type(error).__name__}: {error}",
+        ) from error
+    return some
+
+
+def _place(count: int, number: int, epoch: int | None) -> str:
+    """Which batches these are, counted from 1 as in the progress bar."""
+    batches = f"batch {count + 1}" if number == 1 else f"one of the batches {count + 1} to {count + number}"
+    return batches if epoch is None else f"{batches} of epoch {epoch + 1}"
 
 
 def _tell(model: Any, hooks: list[Any], batch: int, returned: Any, keep: bool) -> None:

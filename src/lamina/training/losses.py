@@ -84,6 +84,7 @@ class CompiledLoss:
         self.given = loss
         self.given_weights = loss_weights
         self.output_names = output_names
+        self.explained = False  # a reason for a loss of NaN has been given
         self.outputs: Outputs | None = None
         self.entries: list[tuple[int, Any, float | None]] = []
         self.trackers: list[Any] = []

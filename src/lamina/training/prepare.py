@@ -20,10 +20,11 @@ from lamina.graph.tensor import KerasTensor
 from lamina.layers.base import Layer
 from lamina.training.adoption import Adoptions
 from lamina.training.capture import State
-from lamina.training.checks import check_inputs, check_targets, check_values, warn_of_nan
+from lamina.training.checks import check_inputs, check_metrics, check_targets, check_values, warn_of_nan
 from lamina.training.compile import Compiled
 from lamina.training.execution import AdaptiveExecutor, EagerExecutor, Executor, MethodExecutor
 from lamina.training.metrics import CompiledMetrics
+from lamina.training.plan import Plan
 from lamina.training.step import Penalties, TrainState
 
 Tensor = torch.Tensor
@@ -57,7 +58,9 @@ def prepare(model: Any, feed: Feed, where: str, targets: bool = True) -> None:
         return
     if isinstance(source, ArraySource) and source.y is not None:
         check_values(compiled.loss, source.y, y_pred)
-        warn_of_nan(source.x)
+        if compiled.metrics is not None:
+            check_metrics(compiled.metrics, compiled.loss, source.y)
+        compiled.loss.explained = warn_of_nan(source.x)
 
 
 def prepare_batch(model: Any, batch: Any, where: str, targets: bool = True) -> Any:
@@ -149,8 +152,14 @@ def build_optimizer(model: Any) -> None:
         optimizer.build(variables)
 
 
-def executor_of(model: Any) -> Executor:
-    """What runs the steps of a model."""
+def executor_of(model: Any, plan: Plan | None = None, anew: bool = False) -> Executor:
+    """What runs the steps of a model.
+
+    Args:
+        model: the model.
+        plan: says which steps are compiled, instead of a measurement.
+        anew: whether an earlier plan is over.
+    """
     if device_of(model).type == "cpu":
         keep_memory()
     if model._has_own_steps():
@@ -160,6 +169,9 @@ def executor_of(model: Any) -> Executor:
         return EagerExecutor(state)
     forced = model._compiled is not None and model._jit_compile
     adoptions = model.__dict__.setdefault("_adoptions", Adoptions())
+    if anew and not (plan is None and adoptions.plan is None):
+        adoptions = model.__dict__["_adoptions"] = Adoptions()
+        adoptions.plan = plan
     return AdaptiveExecutor(state, lambda: whole_state(model, state_of(model)), adoptions, forced)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Mapping
 from numbers import Integral
@@ -11,16 +12,20 @@ from lamina.callbacks.callback_list import CallbackList
 from lamina.callbacks.history import History
 from lamina.callbacks.logs import to_numbers
 from lamina.core import tree
+from lamina.core.config import limited, max_epochs
 from lamina.core.errors import ArgumentError, DataError
 from lamina.core.tensors import convert_to_numpy
 from lamina.data.arrays import ArraySource, as_tensors, check_batch_size, check_lengths, split_validation
 from lamina.data.feed import Feed
-from lamina.data.selection import source_of
+from lamina.data.selection import has_columns, part_columns, roles_of, source_of
 from lamina.data.source import add_class_weight, pack_x_y_sample_weight, to_device, unpack_x_y_sample_weight
+from lamina.data.tables import Names, is_names
 from lamina.training import loop
 from lamina.training.execution import Executor
+from lamina.training.fingerprint import fingerprint_of
 from lamina.training.metrics import CompiledMetrics
 from lamina.training.objective import Objective
+from lamina.training.plan import Plan
 from lamina.training.prepare import (
     build_optimizer,
     device_of,
@@ -30,6 +35,7 @@ from lamina.training.prepare import (
     reason_for_eager,
 )
 from lamina.training.report import ExecutionReport, StepReport
+from lamina.training.resume import Run, attach_backups
 from lamina.training.serving import Serving
 
 _OVERRIDABLE = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
@@ -74,6 +80,8 @@ class Trainer(Objective):
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
         validation_freq: int | Iterable[int] = 1,
+        resume: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | str = "1 min",
     ) -> History:
         """Train for some epochs.
 
@@ -95,11 +103,17 @@ class Trainer(Objective):
             validation_steps: batches in a validation; all by default.
             validation_batch_size: samples in a batch of validation; `batch_size` by default.
             validation_freq: validate every so many epochs, or after these epochs, counted from 1.
+            resume: a folder for checkpoints of this run. If it holds some, training goes on from the newest: the same
+                call, made again after the process was killed, ends as if it had not been. If the run there has ended,
+                the history comes back at once. See docs/resuming.md.
+            checkpoint_every: how often a checkpoint is made: a number of steps, "epoch", "5 epochs", "30s", "10 min".
 
         Returns:
-            the history: `history.history` maps names to a list of numbers, one for each epoch.
+            the history: `history.history` maps names to a list of numbers, one for each epoch; `history.fingerprint`
+            tells what the run depended on.
 
         Raises:
+            FileError: the checkpoint is of another model or optimizer.
             StateError: the model is not compiled.
             DataError: the data cannot be used.
             ShapeError: the data does not fit the model, or the targets the outputs.
@@ -121,8 +135,14 @@ class Trainer(Objective):
         check_batch_size(validation_batch_size, "validation_batch_size")
         _check_frequency(validation_freq)
         _check_epochs(epochs=epochs, initial_epoch=initial_epoch)
+        epochs = limited(epochs, max_epochs(), "epochs")
         if validation_split and validation_data is None:
+            roles = roles_of(x, y, sample_weight, self._names())
+            x, y, sample_weight = part_columns(x, y, sample_weight, roles, "fit")
             (x, y, sample_weight), validation_data = split_validation(x, y, sample_weight, validation_split)
+        elif validation_data is not None and is_names(y) and has_columns(validation_data):
+            validation_data = (validation_data, y, sample_weight if is_names(sample_weight) else None)
+        run = None if resume is None else Run(self, resume, checkpoint_every)
         feed = self._feed(
             "fit",
             x,
@@ -133,6 +153,8 @@ class Trainer(Objective):
             shuffle=shuffle,
             class_weight=class_weight,
         )
+        if run is not None:
+            feed.follow()
         prepare(self, feed, "fit")
         validation = self._validation(
             validation_data, validation_batch_size or batch_size, validation_steps, validation_freq
@@ -140,10 +162,34 @@ class Trainer(Objective):
         build_optimizer(self)
         calls = self._callbacks(callbacks, verbose, epochs, feed, history=True)
         self.zero_grad()
-        first = self._initial_epoch or initial_epoch
-        loop.fit(self, feed, self._executor(), calls, range(first, epochs), validation)
+        self._run_epochs(feed, calls, range(initial_epoch, epochs), validation, run)
         assert self.history is not None
         return self.history
+
+    def _run_epochs(
+        self, feed: Feed, calls: CallbackList, epochs: range, validation: loop.Validation | None, run: Run | None
+    ) -> None:
+        """The epochs of fit, with what keeps checkpoints along the way."""
+        fingerprint = fingerprint_of(self, feed, device_of(self))
+        if self.history is not None:
+            self.history.depends_on(fingerprint)
+        backups = attach_backups(self, calls, run)
+        plan = None
+        if run is not None:
+            if validation is not None:
+                validation.feed.follow()
+            tested = None if validation is None else validation.steps(epochs)
+            ahead = {"train": None if feed.length is None else feed.length * len(epochs), "test": tested}
+            plan = Plan(ahead, self.jit_compile)
+            run.prepare(feed, validation, calls, fingerprint(), plan)
+            if run.is_complete(epochs.stop):
+                return
+        try:
+            loop.fit(self, feed, executor_of(self, plan, anew=True), calls, epochs, validation, run)
+        finally:
+            for keeper in (*backups, run):
+                if keeper is not None:
+                    keeper.close()
 
     def evaluate(
         self,
@@ -364,23 +410,26 @@ class Trainer(Objective):
         **options: Any,
     ) -> Feed:
         source = source_of(
-            self._by_column(x),
+            x,
             y,
             sample_weight,
             batch_size=batch_size,
             steps=steps,
             device=device_of(self),
             where=where,
+            names=self._names(),
             **options,
         )
         return Feed(source, steps, where)
 
-    def _by_column(self, x: Any) -> Any:
-        """A data frame as a dict of its columns, for a model whose inputs are a dict."""
-        wanted = getattr(self, "_inputs_struct", None)
-        if isinstance(wanted, dict) and hasattr(x, "columns") and hasattr(x, "iloc") and set(wanted) <= set(x.columns):
-            return {name: x[name] for name in wanted}
-        return x
+    def _names(self) -> Names:
+        """What the inputs and outputs are called, for data that has columns by name."""
+        inputs = getattr(self, "inputs", None)
+        by_key = getattr(self, "_inputs_struct", None)
+        wanted = by_key if isinstance(by_key, dict) else [tensor.name for tensor in inputs or ()]
+        outputs = getattr(self, "output_names", None) or ()
+        is_single = len(wanted) == 1 if inputs else True if hasattr(self, "add") else None
+        return Names(tuple(map(str, wanted)), tuple(outputs), is_single)
 
     def _validation(
         self, data: Any, batch_size: int | None, steps: int | None, frequency: int | Iterable[int]

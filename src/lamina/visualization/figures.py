@@ -38,3 +38,23 @@ def save(figure: Any, path: str | os.PathLike[str] | None) -> None:
     if path is not None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path)
+
+
+def plain(panel: Any, title: str, across: str = "", up: str = "", grid: bool = True) -> None:
+    """Give a panel its title and names of axes, in the style of all pictures.
+
+    Args:
+        panel: axes of matplotlib.
+        title: stands above it.
+        across: the name of the horizontal axis.
+        up: the name of the vertical axis.
+        grid: whether faint lines are drawn.
+    """
+    panel.set_title(title, color=INK, fontsize=12)
+    panel.set_xlabel(across, color=INK)
+    panel.set_ylabel(up, color=INK)
+    if grid:
+        panel.grid(color=FAINT, linewidth=0.6)
+        panel.set_axisbelow(True)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.tick_params(colors=INK)

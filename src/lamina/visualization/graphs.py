@@ -10,49 +10,13 @@ import itertools
 import os
 import shutil
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from lamina.core import tree
-from lamina.core.errors import ArgumentError, LaminaError, MissingPackageError, StateError
-from lamina.graph.node import Operation
-from lamina.models.functional import Functional
-from lamina.models.sequential import Sequential
-from lamina.visualization.figures import INK, RIGHT, WRONG, new_figure
+from lamina.core.errors import ArgumentError, MissingPackageError, StateError
+from lamina.visualization.cards import TEXT, TITLE, Card, Shown, cell_width, group_of
+from lamina.visualization.figures import INK, new_figure
 from lamina.visualization.layout import Box, Group
-
-_TITLE, _TEXT = 11, 9.5
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What is told about each layer."""
-
-    shapes: bool = False
-    dtype: bool = False
-    names: bool = True
-    activations: bool = False
-    trainable: bool = False
-
-
-class Cell(NamedTuple):
-    """A word about a layer: what it is, its value, and the colour of the ground."""
-
-    what: str
-    value: str
-    color: str = "white"
-
-
-class Card(NamedTuple):
-    """What a box says: a title, perhaps an activation, and cells side by side."""
-
-    layer: Any
-    title: str
-    kind: str
-    activation: str | None
-    cells: tuple[Cell, ...]
 
 
 def model_to_dot(
@@ -94,7 +58,7 @@ def model_to_dot(
         MissingPackageError: pydot is not installed.
 
     Example:
-        >>> from lamina import layers
+        >>> from lamina import Sequential, layers
         >>> graph = model_to_dot(Sequential([layers.Input((4,)), layers.Dense(2), layers.Dense(1)]))
         >>> len(graph.get_edges())
         1
@@ -109,7 +73,7 @@ def model_to_dot(
             "A graph of pydot needs pydot.", fix="pip install pydot, or use plot_model, which needs matplotlib"
         ) from error
     shown = Shown(show_shapes, show_dtype, show_layer_names, show_layer_activations, show_trainable)
-    group = _group(model, shown, expand_nested)
+    group = group_of(model, shown, expand_nested)
     if subgraph:
         dot: Any = pydot.Cluster(graph_name=model.name, style="dashed", label=model.name, labeljust="l")
     else:
@@ -161,7 +125,7 @@ def plot_model(
         MissingPackageError: neither Graphviz nor matplotlib is installed.
 
     Example:
-        >>> from lamina import layers
+        >>> from lamina import Sequential, layers
         >>> plot_model(Sequential([layers.Input((4,)), layers.Dense(1)]), "model.svg", show_shapes=True)
         >>> Path("model.svg").read_text().startswith("<?xml")
         True
@@ -178,7 +142,7 @@ def plot_model(
     if shutil.which("dot") and (dot := _dot_or_none(model, shown, rankdir, expand_nested, dpi, splines)) is not None:
         dot.write(str(path), format=path.suffix[1:])
     else:
-        figure = _draw(_group(model, shown, expand_nested), rankdir, splines)
+        figure = _draw(group_of(model, shown, expand_nested), rankdir, splines)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=min(dpi, 65000 / max(figure.get_size_inches())))
     display = sys.modules.get("IPython.display") if "ipykernel" in sys.modules else None
@@ -215,106 +179,6 @@ def _check(model: Any, kwargs: dict[str, Any]) -> None:
             where=f"model '{model.name}'",
             fix="call it on a batch of data, use build(input_shape), or begin it with Input(shape)",
         )
-
-
-# What is drawn.
-
-
-def _group(model: Any, shown: Shown, expand: bool, name: str | None = None) -> Group:
-    """A model's layers and how they are connected, models inside it as groups where they are expanded."""
-    if isinstance(model, Sequential):
-        layers = model.layers
-        links = [(index, index + 1, 0, 0) for index in range(len(layers) - 1)]
-    elif isinstance(model, Functional):
-        layers = model.operations
-        links = list(_links(model, layers))
-    else:
-        layers, links = [model], []
-    parts: list[Box] = []
-    for layer in layers:
-        nested = expand and layer is not model and isinstance(layer, (Functional, Sequential))
-        parts.append(_group(layer, shown, True, layer.name) if nested else _box(_card(layer, model, shown)))
-    group = Group(content=name, items=parts)
-    known = set()
-    for source, target, output, place in links:
-        begin, end = _exit(parts[source], layers[source], output), _entry(parts[target], layers[target], place)
-        if (id(begin), id(end)) not in known:
-            known.add((id(begin), id(end)))
-            group.edges.append((source, target, begin, end))
-    return group
-
-
-def _links(model: Functional, layers: list[Any]) -> Iterator[tuple[int, int, int, int]]:
-    """Which layers a layer reads: their places, which of their outputs, and as which input."""
-    place = {id(layer): index for index, layer in enumerate(layers)}
-    for node in model._nodes:
-        for index, tensor in enumerate(node.input_tensors):
-            source, _, output = tensor._keras_history
-            if id(source) in place:
-                yield place[id(source)], place[id(node.operation)], output, index
-
-
-def _exit(part: Box, layer: Any, output: int) -> Box:
-    """The box that an output of a layer comes from, deep inside where the layer is a group."""
-    if not isinstance(part, Group):
-        return part
-    inner = layer.layers[-1] if isinstance(layer, Sequential) else layer.outputs[output]._keras_history.operation
-    index = 0 if isinstance(layer, Sequential) else layer.outputs[output]._keras_history.tensor_index
-    return _exit(_part_of(part, layer, inner), inner, index)
-
-
-def _entry(part: Box, layer: Any, place: int) -> Box:
-    """The box that takes an input of a layer, deep inside where the layer is a group."""
-    if not isinstance(part, Group):
-        return part
-    inner = layer.layers[0] if isinstance(layer, Sequential) else layer.inputs[place]._keras_history.operation
-    return _entry(_part_of(part, layer, inner), inner, place if isinstance(layer, Sequential) else 0)
-
-
-def _part_of(group: Group, model: Any, layer: Any) -> Box:
-    layers = model.layers if isinstance(model, Sequential) else model.operations
-    return group.items[next(index for index, one in enumerate(layers) if one is layer)]
-
-
-def _card(layer: Any, model: Any, shown: Shown) -> Card:
-    is_op = isinstance(layer, Operation)
-    kind = layer.label.title().replace("_", "") if is_op else type(layer).__name__
-    activation = getattr(layer, "activation", None) if shown.activations else None
-    named = getattr(activation, "name", None) or getattr(activation, "__name__", None) or str(activation)
-    cells = []
-    inputs, outputs = _tensors(layer, model)
-    if shown.shapes:
-        if kind != "InputLayer":
-            cells.append(Cell("Input shape", _told(inputs, "shape")))
-        cells.append(Cell("Output shape", _told(outputs, "shape")))
-    if shown.dtype:
-        cells.append(Cell("Output dtype", _told(outputs, "dtype")))
-    if shown.trainable and getattr(layer, "weights", None):
-        cells.append(Cell("", "Trainable", RIGHT) if layer.trainable else Cell("", "Non-trainable", WRONG))
-    title = layer.name if shown.names else kind
-    return Card(layer, title, kind if shown.names else "", named if activation is not None else None, tuple(cells))
-
-
-def _tensors(layer: Any, model: Any) -> tuple[Any, Any]:
-    """The symbolic inputs and outputs of a layer's first call in a model, or None."""
-    nodes = [node for node in getattr(model, "_nodes", ()) if node.operation is layer] or layer._inbound_nodes
-    if nodes:
-        node = nodes[0]
-        inputs = node.args[0] if len(node.args) == 1 and not node.kwargs else node.input_tensors
-        return inputs[0] if isinstance(inputs, list) and len(inputs) == 1 else inputs, node.outputs
-    try:
-        return layer.input, layer.output
-    except (LaminaError, AttributeError):
-        return None, None
-
-
-def _told(tensors: Any, what: str) -> str:
-    if tensors is None:
-        return "?"
-    told = tree.map_structure(lambda tensor: getattr(tensor, what, None), tensors)
-    if isinstance(told, dict):
-        return ", ".join(f"{key}: {value}" for key, value in told.items())
-    return str(told)
 
 
 # Drawn by Graphviz.
@@ -362,19 +226,6 @@ def _dot_label(card: Card) -> str:
 # Drawn here.
 
 
-def _box(card: Card) -> Box:
-    """A box as large as its text wants."""
-    rows = 1 + (card.activation is not None) + bool(card.cells)
-    title = len(card.title) * 0.66 * _TITLE + len(f" ({card.kind})") * 0.56 * _TITLE * bool(card.kind)
-    activation = (len(card.activation) + 12) * 0.6 * _TEXT if card.activation else 0
-    width = max(title + 24, activation + 24, sum(map(_cell_width, card.cells)), 60)
-    return Box(width, 24 * rows, card)
-
-
-def _cell_width(cell: Cell) -> float:
-    return (len(cell.what) * 0.54 + len(cell.value) * 0.64 + 2) * _TEXT + 12
-
-
 def _draw(group: Group, rankdir: str, splines: str) -> Any:
     """The figure of a group."""
     across = rankdir in ("LR", "RL")
@@ -402,7 +253,7 @@ def _draw_group(axes: Any, group: Group, across: bool, splines: str) -> None:
         left, top = item.x - item.width / 2, item.y - item.height / 2
         if isinstance(item, Group):
             axes.add_patch(Rectangle((left, top), item.width, item.height, fill=False, edgecolor=INK, linestyle="--"))
-            axes.text(left + 8, top + 12, item.content, fontsize=_TEXT, color=INK, va="center")
+            axes.text(left + 8, top + 12, item.content, fontsize=TEXT, color=INK, va="center")
             _draw_group(axes, item, across, splines)
         else:
             _draw_card(axes, item, left, top)
@@ -425,20 +276,20 @@ def _draw_card(axes: Any, box: Box, left: float, top: float) -> None:
         _write_centred(axes, x, y + height / 2, parts, ink, size)
 
     cell(left, top, box.width, INK)
-    write(box.x, top, f" ({card.kind})" if card.kind else "", card.title, "white", _TITLE, True)
+    write(box.x, top, f" ({card.kind})" if card.kind else "", card.title, "white", TITLE, True)
     if card.activation is not None:
         top += height
         cell(left, top, box.width, "white")
-        write(box.x, top, "Activation: ", card.activation, INK, _TEXT, False)
+        write(box.x, top, "Activation: ", card.activation, INK, TEXT, False)
     if card.cells:
         top += height
-        widths = [_cell_width(one) for one in card.cells]
+        widths = [cell_width(one) for one in card.cells]
         stretch = box.width / sum(widths)
         for one, wide in zip(card.cells, widths, strict=True):
             cell(left, top, wide * stretch, one.color)
             ink = INK if one.color == "white" else "white"
             told = f"{one.what}: " if one.what else ""
-            write(left + wide * stretch / 2, top, told, one.value, ink, _TEXT, False)
+            write(left + wide * stretch / 2, top, told, one.value, ink, TEXT, False)
             left += wide * stretch
 
 

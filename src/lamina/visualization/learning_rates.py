@@ -5,18 +5,15 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from lamina.callbacks import LearningRateFinder
 from lamina.core.errors import ArgumentError
 from lamina.visualization.figures import BLUE, FAINT, INK, ORANGE, new_figure, save
 
 
-def plot_learning_rates(
-    found: LearningRateFinder, path: str | os.PathLike[str] | None = None, title: str | None = None
-) -> Any:
+def plot_learning_rates(found: Any, path: str | os.PathLike[str] | None = None, title: str | None = None) -> Any:
     """Draw the loss over the learning rate, as measured and smoothed, with the rate that is suggested.
 
     Args:
-        found: what `find_learning_rate` gave.
+        found: the `LearningRateFinder` that `find_learning_rate` gave.
         path: the file to write; its ending says which kind.
         title: stands above the picture.
 
@@ -28,6 +25,7 @@ def plot_learning_rates(
         MissingPackageError: matplotlib is not installed.
 
     Example:
+        >>> from lamina.callbacks import LearningRateFinder
         >>> found = LearningRateFinder()
         >>> found.rates, found.losses = [1e-3, 1e-2], [1.0, 0.5]
         >>> len(plot_learning_rates(found, "rates.png").axes)

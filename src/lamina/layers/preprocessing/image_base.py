@@ -77,6 +77,7 @@ class BaseImagePreprocessingLayer(Layer):
         ArgumentError: `factor` lies outside its bounds, or is given to a layer without one.
     """
 
+    begins_in_training: ClassVar[bool] = True
     _USE_BASE_FACTOR: ClassVar[bool] = True
     _IS_RANDOM: ClassVar[bool] = True
     _FACTOR_BOUNDS: ClassVar[tuple[float, float]] = (-1, 1)

@@ -360,6 +360,8 @@ class Pipeline(Layer):
     Source: https://keras.io/api/layers/preprocessing_layers/pipeline/
     """
 
+    begins_in_training: ClassVar[bool] = True
+
     def __init__(self, layers: Sequence[Layer], name: str | None = None) -> None:
         super().__init__(name=name)
         self.training = True

@@ -1,0 +1,258 @@
+"""Checkpoints of a training run: numbers, arrays and tensors in one file, written whole, beside the training."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import threading
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+
+from lamina.core.errors import FileError
+from lamina.saving.archive import Archive, open_archive, parse_json
+from lamina.saving.files import replacing
+
+Tensor = torch.Tensor
+
+STATE, ARRAYS = "state.json", "arrays.bin"
+_ENDING = ".checkpoint"
+_CHUNK = 16 << 20
+_KINDS = "biufc"
+_DTYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (
+        *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+        *(torch.uint16, torch.uint32, torch.uint64, torch.float16, torch.bfloat16, torch.float32, torch.float64),
+        *(torch.complex64, torch.complex128, torch.float8_e4m3fn, torch.float8_e5m2),
+    )
+}
+
+
+class Snapshot:
+    """A value as it is now, copied so that training may go on while it is written.
+
+    Args:
+        value: numbers, text, None, arrays and tensors, in dicts, lists and tuples.
+
+    Raises:
+        FileError: there is something else in it.
+    """
+
+    def __init__(self, value: Any) -> None:
+        self.blocks: list[Tensor] = []
+        self.table: list[dict[str, Any]] = []
+        self._at = 0
+        self.tree = self._packed(value, "")
+
+    def _packed(self, value: Any, path: str) -> Any:
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return float(value) if isinstance(value, np.floating) else value
+        if isinstance(value, Mapping):
+            return {"dict": [[_key(key, path), self._packed(part, f"{path}/{key}")] for key, part in value.items()]}
+        if isinstance(value, (list, tuple)):
+            parts = [self._packed(part, f"{path}/{index}") for index, part in enumerate(value)]
+            return parts if isinstance(value, list) else {"tuple": parts}
+        if isinstance(value, np.generic) and value.dtype.kind in _KINDS:
+            return value.item()
+        if isinstance(value, np.ndarray) and value.dtype.kind in _KINDS:
+            contiguous = np.array(value, order="C", dtype=value.dtype.newbyteorder("="))
+            return {"array": self._kept(torch.from_numpy(contiguous))}
+        if isinstance(value, Tensor) and value.layout is torch.strided:
+            return {"tensor": self._kept(_copied(value))}
+        raise FileError(
+            "This cannot be written to a checkpoint.",
+            where=path,
+            expected="numbers, text, arrays and tensors, in dicts and lists",
+            received=f"{value!r:.60} ({type(value).__name__})",
+        )
+
+    def _kept(self, tensor: Tensor) -> int:
+        name = str(tensor.dtype).removeprefix("torch.")
+        size = tensor.numel() * tensor.element_size()
+        self.table.append({"dtype": name, "shape": list(tensor.shape), "at": self._at, "size": size})
+        self.blocks.append(tensor.reshape(-1).view(torch.uint8))
+        self._at += size
+        return len(self.blocks) - 1
+
+    def write(self, path: Path) -> None:
+        """Put it into a file, whole or not at all."""
+        text = json.dumps({"format": 1, "table": self.table, "tree": self.tree})
+        with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            archive.writestr(STATE, text)
+            with archive.open(ARRAYS, "w", force_zip64=True) as member:
+                for block in self.blocks:
+                    view = block.numpy().data
+                    for start in range(0, len(view), _CHUNK):
+                        member.write(view[start : start + _CHUNK])
+
+
+def _key(key: Any, path: str) -> Any:
+    if not isinstance(key, (str, int)):
+        raise FileError("A name in a checkpoint is text or a number.", where=path, received=repr(key))
+    return key
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    """A copy in the processor's memory, in the order of the indices."""
+    tensor = tensor.detach()
+    if tensor.device.type == "cpu":
+        return torch.Tensor.clone(tensor, memory_format=torch.contiguous_format).as_subclass(Tensor)
+    return tensor.to("cpu", copy=True).contiguous().as_subclass(Tensor)
+
+
+def read_checkpoint(path: Path) -> Any:
+    """What was written: numbers, text, arrays and tensors; nothing else can be in it.
+
+    Args:
+        path: the file.
+
+    Raises:
+        FileError: the file is damaged, or no checkpoint.
+    """
+    with open_archive(path) as archive:
+        label = str(path)
+        content = parse_json(archive.text(STATE), label)
+        if content.get("format") != 1 or not isinstance(content.get("table"), list):
+            raise FileError("This is no checkpoint that this version can read.", where=label)
+        tensors = _tensors(archive, content["table"], label)
+        try:
+            return _unpacked(content["tree"], tensors)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise FileError("The checkpoint is damaged.", where=label, received=repr(error)) from error
+
+
+def _tensors(archive: Archive, table: list[Any], label: str) -> list[Tensor]:
+    with archive.binary(ARRAYS) as file:
+        end = file.seek(0, os.SEEK_END)
+        return [_tensor(file, entry, end, label) for entry in table]
+
+
+def _tensor(file: BinaryIO, entry: Any, end: int, label: str) -> Tensor:
+    try:
+        dtype, shape = _DTYPES[entry["dtype"]], [int(size) for size in entry["shape"]]
+        at, size = int(entry["at"]), int(entry["size"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise FileError("The checkpoint is damaged.", where=label, received=repr(entry)[:80]) from error
+    right = min([0, at, size, *shape]) == 0 and at + size <= end and math.prod(shape) * dtype.itemsize == size
+    if not right:
+        raise FileError("The checkpoint is damaged: an array does not lie within it.", where=label)
+    values = torch.empty(size, dtype=torch.uint8)
+    file.seek(at)
+    if size and file.readinto(values.numpy().data) != size:  # type: ignore[attr-defined]
+        raise FileError("The checkpoint is damaged: an array is cut off.", where=label)
+    return values.view(dtype).reshape(shape)
+
+
+def _unpacked(node: Any, tensors: list[Tensor]) -> Any:
+    if isinstance(node, list):
+        return [_unpacked(part, tensors) for part in node]
+    if not isinstance(node, dict):
+        return node
+    ((kind, content),) = node.items()
+    if kind == "dict":
+        return {key: _unpacked(part, tensors) for key, part in content}
+    if kind == "tuple":
+        return tuple(_unpacked(part, tensors) for part in content)
+    return tensors[content] if kind == "tensor" else tensors[content].numpy()
+
+
+class Checkpoints:
+    """The checkpoints in a folder, of which the last few are kept. They are written by a thread of their own.
+
+    Args:
+        folder: the folder; made when the first is written.
+        keep: how many to keep.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], keep: int = 2) -> None:
+        self.folder = Path(folder)
+        self.keep = keep
+        self._writer: threading.Thread | None = None
+        self._error: BaseException | None = None
+        self._number = max(map(_number, self.paths()), default=0)
+
+    def paths(self) -> list[Path]:
+        """The files, the newest first."""
+        found = self.folder.glob(f"*{_ENDING}") if self.folder.is_dir() else ()
+        return sorted((path for path in found if path.stem.isdecimal()), key=_number, reverse=True)
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether the last one is still being written."""
+        return self._writer is not None and self._writer.is_alive()
+
+    def write(self, value: Any) -> None:
+        """Copy a value now, and write it while the caller goes on.
+
+        Raises:
+            FileError: the value cannot be written, or the one before it could not.
+        """
+        snapshot = Snapshot(value)
+        self.wait()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._number += 1
+        path = self.folder / f"{self._number:08d}{_ENDING}"
+        self._writer = threading.Thread(target=self._write, args=(snapshot, path), name="lamina-checkpoint")
+        self._writer.start()
+
+    def _write(self, snapshot: Snapshot, path: Path) -> None:
+        try:
+            snapshot.write(path)
+            left_behind = self.folder.glob(f".*{_ENDING}.*.part")
+            for old in [*self.paths()[self.keep :], *left_behind]:
+                old.unlink(missing_ok=True)
+        except BaseException as error:
+            self._error = error
+
+    def wait(self) -> None:
+        """Wait until all is written.
+
+        Raises:
+            FileError: it could not be.
+        """
+        if self._writer is not None:
+            self._writer.join()
+            self._writer = None
+        error, self._error = self._error, None
+        if error is not None:
+            raise FileError("The checkpoint could not be written.", where=str(self.folder), received=error) from error
+
+    def read(self, skip: int = 0) -> Any:
+        """The newest that can be read, None if there is none at all; a damaged one is passed over with a warning.
+
+        Args:
+            skip: how many of the newest to leave out.
+
+        Raises:
+            FileError: there are some, and all are damaged.
+        """
+        self.wait()
+        error: FileError | None = None
+        for path in self.paths()[skip:]:
+            try:
+                return read_checkpoint(path)
+            except FileError as problem:
+                error = problem
+                warnings.warn(f"A checkpoint is damaged and passed over. {problem}", stacklevel=2)
+        if error is not None:
+            raise error
+        return None
+
+    def delete(self) -> None:
+        """Remove them, and the folder if nothing else is in it."""
+        self.wait()
+        for path in (*self.paths(), *self.folder.glob(f".*{_ENDING}.*.part")):
+            path.unlink(missing_ok=True)
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+
+def _number(path: Path) -> int:
+    return int(path.stem) if path.stem.isdecimal() else 0

@@ -1,0 +1,286 @@
+"""Feed the readers of files with damaged ones: only lamina's own errors may come, soon, and with little memory.
+
+    python tools/fuzz_reader.py --inputs 1000000            mutates small files in memory
+    python tools/fuzz_reader.py --atheris --inputs 1000000  lets coverage guide it, where atheris is installed
+
+Every input goes through the reader of its kind: .keras archives, HDF5 weights and old models, safetensors files, JSON
+configs. What is read is read whole. An input that ends otherwise is kept in --out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import io
+import json
+import random
+import resource
+import signal
+import struct
+import sys
+import tempfile
+import time
+import traceback
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import lamina
+from lamina.core.errors import LaminaError
+from lamina.core.limits import Limits
+from lamina.saving.archive import CONFIG, METADATA, open_archive, parse_json
+from lamina.saving.hdf5 import WeightsReader
+from lamina.saving.models import open_weights
+from lamina.saving.safetensors import SafetensorsReader
+
+SECONDS, MEMORY = 5, 256 << 20
+LIMITS = Limits(floor=4 << 20, memory=8 << 20, steps=20_000, objects=1000, json_bytes=1 << 20)
+_NUMBERS = [0, 1, 2, 3, 7, 8, 127, 128, 255, 256, 65535, 1 << 20, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**64 - 1]
+_WORDS = [
+    b"null",
+    b"-1",
+    b"1e400",
+    b"[]",
+    b"{}",
+    b'""',
+    b"true",
+    b"99999999999",
+    b"..",
+    b"/",
+    b"\0",
+    b"__lambda__",
+    b"\xff",
+]
+
+
+def read_hdf5(content: bytes) -> None:
+    """Weights, and the config of an old model."""
+    with WeightsReader(io.BytesIO(content), "fuzzed", LIMITS) as reader:
+        _read_all(reader)
+        for name in ("model_config", "layer_names"):
+            for path in list(reader.groups)[:4]:
+                reader.attributes(path, name)
+
+
+def read_safetensors(content: bytes) -> None:
+    """Tensors."""
+    _read_all(SafetensorsReader(io.BytesIO(content), "fuzzed", LIMITS))
+
+
+def read_archive(content: bytes) -> None:
+    """A .keras file, its model not made."""
+    with open_archive(io.BytesIO(content), LIMITS) as archive, contextlib.ExitStack() as stack:
+        parse_json(archive.text(CONFIG), CONFIG, LIMITS)
+        parse_json(archive.text(METADATA), METADATA, LIMITS)
+        with tempfile.TemporaryDirectory() as folder:
+            archive.extract_assets(Path(folder))
+        _read_all(open_weights(archive, "fuzzed", stack, LIMITS))
+
+
+def read_model(content: bytes) -> None:
+    """A .keras file, its model made."""
+    lamina.saving.load_model(io.BytesIO(content), limits=LIMITS)
+
+
+def read_config(content: bytes) -> None:
+    """A JSON config, its model made."""
+    config = parse_json(content.decode("utf-8", "replace"), "fuzzed", LIMITS)
+    lamina.saving.deserialize_keras_object(config, limits=LIMITS)
+
+
+def _read_all(reader: Any) -> None:
+    total = 0
+    for path in reader.paths():
+        for value in reader.entries(path).values():
+            total += value.nbytes
+    assert total <= LIMITS.floor + 101 * (16 << 20), f"{total} bytes were read"
+
+
+def seeds() -> list[tuple[Callable[[bytes], None], bytes]]:
+    """Small files of every kind, with the reader of each."""
+    import h5py
+
+    layers = lamina.layers
+    x = layers.Input((4,))
+    y = layers.BatchNormalization()(layers.Dense(3, activation="relu", kernel_regularizer="l2")(x))
+    first = lamina.Model(x, lamina.ops.mean(layers.Concatenate()([x, y]) * 2.0, axis=-1))
+    second = lamina.Sequential([layers.Input((6,)), layers.Embedding(5, 2), layers.LSTM(2), layers.Dense(1)])
+    second.compile("adam", "mse", metrics=["mae"])
+    found: list[tuple[Callable[[bytes], None], bytes]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for index, model in enumerate((first, second)):
+            for ending, reader in (
+                (".keras", read_archive),
+                (".weights.h5", read_hdf5),
+                (".safetensors", read_safetensors),
+            ):
+                path = Path(folder, f"{index}{ending}")
+                (model.save if ending == ".keras" else model.save_weights)(path)
+                found.append((reader, path.read_bytes()))
+            found.append((read_config, model.to_json().encode()))
+            found.append((read_model, _small_archive(Path(folder, f"{index}.keras"))))
+        second.save(Path(folder, "old.h5"))
+        found.append((read_hdf5, Path(folder, "old.h5").read_bytes()))
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        options = {"chunks": (4, 4), "compression": "gzip", "shuffle": True, "fletcher32": True}
+        file.create_dataset("vars/0", data=np.arange(64.0).reshape(8, 8), **options)
+        file["vars/1"] = np.array([True, False])
+        file["vars/2"] = np.array([1 + 2j], "c8")
+        file.attrs["layer_names"] = ["a", "b"]
+    found.append((read_hdf5, buffer.getvalue()))
+    return found
+
+
+def _small_archive(path: Path) -> bytes:
+    """The same archive, packed, so that its text is damaged as a whole less often than its structure."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    return buffer.getvalue()
+
+
+def mutated(content: bytes, luck: random.Random) -> bytes:
+    """A file with a few changes: bytes, numbers, words, pieces moved, doubled or cut out."""
+    data = bytearray(content)
+    for _ in range(luck.choice((1, 1, 1, 2, 3, 5, 9))):
+        if not data:
+            break
+        at, kind = luck.randrange(len(data)), luck.randrange(8)
+        if kind == 0:
+            data[at] ^= 1 << luck.randrange(8)
+        elif kind == 1:
+            data[at] = luck.randrange(256)
+        elif kind == 2:
+            form = luck.choice("<B <H <I <Q".split())
+            size = struct.calcsize(form)
+            data[at : at + size] = struct.pack(form, luck.choice(_NUMBERS) & (256**size - 1))
+        elif kind == 3:
+            data[at:at] = luck.choice(_WORDS)
+        elif kind == 4:
+            del data[at : at + luck.choice((1, 2, 8, 64))]
+        elif kind == 5:
+            piece = data[at : at + luck.choice((1, 8, 24, 40, 200))]
+            start = luck.randrange(len(data))
+            data[start : start + len(piece) * luck.randrange(2)] = piece
+        elif kind == 6:
+            del data[at : len(data) if luck.random() < 0.2 else at + 1]
+        else:
+            end = at
+            while end < len(data) and chr(data[end]).isdigit():
+                end += 1
+            data[at : max(end, at + 1)] = str(luck.choice(_NUMBERS)).encode()
+    return bytes(data)
+
+
+class Fuzzer:
+    """Runs inputs, counts what comes of them, and keeps those that end in anything but lamina's own errors.
+
+    Args:
+        out: the folder for inputs that fail.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out, self.outcomes = out, Counter()
+        self.failures: Counter[str] = Counter()
+        self.slowest = 0.0
+        self.memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        signal.signal(signal.SIGALRM, self._late)
+
+    def _late(self, *_: Any) -> None:
+        raise TimeoutError(f"no answer after {SECONDS} seconds")
+
+    def run(self, reader: Callable[[bytes], None], content: bytes) -> None:
+        """One input."""
+        began = time.perf_counter()
+        signal.setitimer(signal.ITIMER_REAL, SECONDS)
+        try:
+            reader(content)
+            self.outcomes[f"{reader.__name__}: read"] += 1
+        except LaminaError:
+            self.outcomes[f"{reader.__name__}: refused"] += 1
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            frames = traceback.extract_tb(error.__traceback__)
+            place = next((f for f in reversed(frames) if "/lamina/" in f.filename), frames[-1])
+            self._keep(reader, content, f"{type(error).__name__} in {place.filename}:{place.lineno}: {str(error)[:80]}")
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        self.slowest = max(self.slowest, time.perf_counter() - began)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        if (peak - self.memory) << 10 > MEMORY:
+            self._keep(reader, content, f"memory grew by {(peak - self.memory) >> 10} MB")
+            self.memory = peak
+
+    def _keep(self, reader: Callable[[bytes], None], content: bytes, what: str) -> None:
+        key = f"{reader.__name__}: {what}"
+        self.failures[key] += 1
+        if self.failures[key] == 1:
+            self.out.mkdir(parents=True, exist_ok=True)
+            (self.out / f"{reader.__name__}-{len(self.failures)}").write_bytes(content)
+            print(f"FAILED {key}", flush=True)
+
+    def report(self, count: int, seconds: float) -> str:
+        """The figures of a run as JSON."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        figures = {"inputs": count, "seconds": round(seconds), "slowest": round(self.slowest, 2), "peak_mb": peak >> 10}
+        return json.dumps({**figures, "outcomes": self.outcomes, "failures": self.failures}, indent=1)
+
+
+def main() -> int:
+    """Run; 1 if an input ended in anything but lamina's own errors."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--inputs", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path(tempfile.gettempdir(), "lamina-fuzz"))
+    parser.add_argument("--atheris", action="store_true")
+    parser.add_argument("--models", type=float, default=0.02, help="share of inputs whose model is made, which is slow")
+    asked = parser.parse_args()
+    fuzzer, corpus = Fuzzer(asked.out), seeds()
+    for reader, content in corpus:
+        reader(content)
+    # What torch imports when shapes cannot be found in the usual way takes longer than an input may.
+    importlib.import_module("torch._inductor.standalone_compile")
+    began = time.perf_counter()
+    if asked.atheris:
+        return _guided(fuzzer, corpus, asked.inputs)
+    luck = random.Random(asked.seed)
+    making = [pair for pair in corpus if pair[0] in (read_model, read_config)]
+    reading = [pair for pair in corpus if pair not in making]
+    for count in range(1, asked.inputs + 1):
+        reader, content = luck.choice(making if luck.random() < asked.models else reading)
+        fuzzer.run(reader, mutated(content, luck))
+        if count % 50_000 == 0:
+            print(f"{count} inputs, {count / (time.perf_counter() - began):.0f} a second", flush=True)
+    print(fuzzer.report(asked.inputs, time.perf_counter() - began))
+    return int(bool(fuzzer.failures))
+
+
+def _guided(fuzzer: Fuzzer, corpus: list[tuple[Callable[[bytes], None], bytes]], count: int) -> int:
+    """Inputs found by coverage; the first byte says which reader."""
+    import atheris
+
+    readers = list(dict.fromkeys(reader for reader, _ in corpus))
+    atheris.instrument_all()
+
+    def one(content: bytes) -> None:
+        if content:
+            fuzzer.run(readers[content[0] % len(readers)], content[1:])
+
+    with tempfile.TemporaryDirectory() as folder:
+        for index, (reader, content) in enumerate(corpus):
+            Path(folder, str(index)).write_bytes(bytes([readers.index(reader)]) + content)
+        atheris.Setup([sys.argv[0], f"-runs={count}", "-max_len=65536", folder], one)
+        atheris.Fuzz()
+    return int(bool(fuzzer.failures))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
