@@ -38,12 +38,25 @@ UNSUITED = {
     "check_classifiers_train": "decision_function may give probabilities or logits",
 }
 QUIET = {"verbose": 0}
+
+
+class Builder:
+    """`build`, named in the same way in each process, because names of tests are made of it."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return build(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return "build"
+
+
+BUILDER = Builder()
 ESTIMATORS = [
     SKLearnClassifier(
-        build, model_kwargs={"loss": "categorical_crossentropy", "widths": (20, 20, 20)}, fit_kwargs=QUIET
+        BUILDER, model_kwargs={"loss": "categorical_crossentropy", "widths": (20, 20, 20)}, fit_kwargs=QUIET
     ),
-    SKLearnRegressor(build, model_kwargs={"loss": "mse"}, fit_kwargs=QUIET),
-    SKLearnTransformer(build, model_kwargs={"loss": "mse"}, fit_kwargs=QUIET),
+    SKLearnRegressor(BUILDER, model_kwargs={"loss": "mse"}, fit_kwargs=QUIET),
+    SKLearnTransformer(BUILDER, model_kwargs={"loss": "mse"}, fit_kwargs=QUIET),
 ]
 
 
