@@ -170,10 +170,10 @@ def test_projector_reads_the_config(tmp_path):
 
 
 def test_learning_rates(tmp_path):
-    fit(tmp_path / "schedule", small(SGD(schedules.ExponentialDecay(1.0, 3, 0.5))))
+    fit(tmp_path / "schedule", small(SGD(schedules.ExponentialDecay(0.01, 3, 0.5))))
     rates = [event.value for event in read(tmp_path / "schedule" / "train").Scalars("epoch_learning_rate")]
-    assert rates == pytest.approx([0.5, 0.25])
-    fit(tmp_path / "two", small(MultiOptimizer(OptimizerMap(SGD(0.1, name="one"), {".*bias": SGD(0.2, name="two")}))))
+    assert rates == pytest.approx([0.005, 0.0025])
+    fit(tmp_path / "two", small(MultiOptimizer(OptimizerMap(SGD(0.001, name="one"), {".*bias": SGD(0.002, name="two")}))))
     tags = read(tmp_path / "two" / "train").Tags()["scalars"]
     assert {"epoch_learning_rate_one", "epoch_learning_rate_two"} <= set(tags)
 

@@ -171,7 +171,7 @@ def deserialize_keras_object(
     """
     module_objects = kwargs.get("module_objects") or {}
     with maybe_scope({**module_objects, **(custom_objects or {})}), loading(limits) as budget:
-        if not budget.depth and count_objects(config, budget.objects) > budget.objects:
+        if not budget.depth and count_objects(config, budget.objects, budget.limits.depth) > budget.objects:
             raise FileError("The config holds too many objects.", expected=f"at most {budget.limits.objects}")
         try:
             return _revive(config)
@@ -187,21 +187,25 @@ def deserialize_keras_object(
             ) from error
 
 
-def count_objects(config: Any, most: int) -> int:
+def count_objects(config: Any, most: int, deepest: int | None = None) -> int:
     """How many objects a config describes; counting ends when there are more than `most`.
+
+    Raises:
+        FileError: it is nested more than `deepest` levels; found without recursion.
 
     Example:
         >>> count_objects([{"class_name": "Dense", "config": {"units": 2}}], 10)
         1
     """
-    stack, count = [config], 0
+    stack, count = [(config, 1)] if isinstance(config, (Mapping, list, tuple)) else [], 0
     while stack and count <= most:
-        value = stack.pop()
+        value, depth = stack.pop()
+        if deepest is not None and depth > deepest:
+            raise FileError("The config is nested too deeply.", expected=f"at most {deepest} levels")
         if isinstance(value, Mapping):
             count += is_serialized(value)
-            stack += [item for item in value.values() if isinstance(item, (Mapping, list, tuple))]
-        elif isinstance(value, (list, tuple)):
-            stack += [item for item in value if isinstance(item, (Mapping, list, tuple))]
+        items = value.values() if isinstance(value, Mapping) else value
+        stack += [(item, depth + 1) for item in items if isinstance(item, (Mapping, list, tuple))]
     return count
 
 
