@@ -21,15 +21,17 @@ API_BUDGET, BEYOND_BUDGET = 38_000, 10_000
 # What Keras has no name for: the engine under fit, resuming, tables, export formats, the commands, the doctor, shims.
 BEYOND = (
     "callbacks/device_memory.py", "callbacks/doctor.py", "callbacks/experiment.py", "callbacks/gradient_norm.py",
-    "callbacks/learning_rate_finder.py", "cli/", "compat/", "core/limits.py", "core/memory.py", "core/outlines.py",
-    "core/outline_rules.py", "data/columns.py", "data/replay.py", "data/tables.py", "doctor/", "export/onnx.py",
-    "export/program.py", "export/signature.py", "export/torch_names.py", "saving/checkpoint.py",
-    "saving/hdf5_format.py", "saving/safetensors.py", "training/adoption.py", "training/capture.py",
-    "training/code_store.py", "training/compiler.py", "training/cuda_graph.py", "training/execution.py",
-    "training/fingerprint.py", "training/foreign.py", "training/hand_written.py", "training/plan.py",
-    "training/report.py", "training/resume.py", "training/serving.py", "training/tracing.py",
-    "training/whole_state.py", "training/worker.py", "visualization/curves.py", "visualization/figures.py",
-    "visualization/gallery.py", "visualization/layout.py", "visualization/learning_rates.py",
+    "callbacks/learning_rate_finder.py", "callbacks/report.py", "callbacks/weight_histograms.py", "cli/", "compat/",
+    "core/limits.py", "core/memory.py", "core/outline_rules.py", "core/outlines.py", "data/columns.py",
+    "data/replay.py", "data/tables.py", "doctor/", "export/onnx.py", "export/program.py", "export/signature.py",
+    "export/torch_names.py", "layers/costs.py", "report/", "saving/checkpoint.py", "saving/hdf5_format.py",
+    "saving/safetensors.py", "training/adoption.py", "training/capture.py", "training/code_store.py",
+    "training/compiler.py", "training/cuda_graph.py", "training/execution.py", "training/fingerprint.py",
+    "training/foreign.py", "training/hand_written.py", "training/plan.py", "training/report.py", "training/resume.py",
+    "training/serving.py", "training/tracing.py", "training/whole_state.py", "training/worker.py",
+    "visualization/classification.py", "visualization/curves.py", "visualization/figures.py",
+    "visualization/gallery.py", "visualization/insides.py", "visualization/layout.py",
+    "visualization/learning_rates.py", "visualization/vectors.py",
 )  # fmt: skip
 # Code lines of the classes that a newcomer reads first; what they share stands in bases, which have limits too.
 CLASS_LIMITS = {

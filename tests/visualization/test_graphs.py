@@ -12,7 +12,7 @@ import pytest
 import lamina
 from lamina import layers
 from lamina.utils import model_to_dot, plot_model
-from lamina.visualization import graphs
+from lamina.visualization import cards, graphs
 from lamina.visualization.layout import Box, Group
 
 
@@ -84,7 +84,7 @@ def test_labels_say_what_is_asked_for() -> None:
 @pytest.mark.parametrize("rankdir", ["TB", "BT", "LR", "RL"])
 @pytest.mark.parametrize("expand_nested", [False, True])
 def test_boxes_stand_apart_and_arrows_go_one_way(rankdir: str, expand_nested: bool) -> None:
-    group = graphs._group(network(lamina), graphs.Shown(shapes=True), expand_nested)
+    group = cards.group_of(network(lamina), cards.Shown(shapes=True), expand_nested)
     figure = graphs._draw(group, rankdir, "ortho")
     width, height = figure.get_size_inches() * 72
     check_apart(group)
@@ -143,11 +143,11 @@ def test_models_of_a_program_s_own_ops_and_shared_layers(tmp_path: Path) -> None
     with pytest.raises(ValueError, match="without shapes"):
         plot_model(own)
     own(np.ones((1, 2)))
-    assert [box.content.title for box in graphs._group(own, graphs.Shown(), True).items] == ["own"]
+    assert [box.content.title for box in cards.group_of(own, cards.Shown(), True).items] == ["own"]
     x = layers.Input((3,), name="x")
     dense = layers.Dense(3, name="twice")
     model = lamina.Model(x, dense(lamina.ops.relu(dense(x))))
-    group = graphs._group(model, graphs.Shown(), False)
+    group = cards.group_of(model, cards.Shown(), False)
     assert len(group.edges) == 3
     plot_model(model, tmp_path / "loop.png", dpi=30)
     with pytest.raises(ValueError, match="direction"):

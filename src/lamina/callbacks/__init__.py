@@ -5,6 +5,7 @@ from lamina.callbacks.base import Callback as Callback
 from lamina.callbacks.callback_list import CallbackList as CallbackList
 from lamina.callbacks.csv_logger import CSVLogger as CSVLogger
 from lamina.callbacks.device_memory import DeviceMemory as DeviceMemory
+from lamina.callbacks.doctor import Doctor as Doctor
 from lamina.callbacks.early_stopping import EarlyStopping as EarlyStopping
 from lamina.callbacks.experiment import MLflowLogger as MLflowLogger
 from lamina.callbacks.experiment import WandbLogger as WandbLogger
@@ -19,6 +20,7 @@ from lamina.callbacks.model_checkpoint import ModelCheckpoint as ModelCheckpoint
 from lamina.callbacks.orbax_checkpoint import OrbaxCheckpoint as OrbaxCheckpoint
 from lamina.callbacks.progress import ProgbarLogger as ProgbarLogger
 from lamina.callbacks.remote_monitor import RemoteMonitor as RemoteMonitor
+from lamina.callbacks.report import Report as Report
 from lamina.callbacks.swap_ema_weights import SwapEMAWeights as SwapEMAWeights
 from lamina.callbacks.tensorboard import TensorBoard as TensorBoard
 from lamina.callbacks.terminate_on_nan import TerminateOnNaN as TerminateOnNaN

@@ -67,7 +67,7 @@ class ModelCheckpoint(MonitorCallback):
                 expected='"epoch" or a number of batches',
                 received=repr(save_freq),
             )
-        endings = (".weights.h5",) if save_weights_only else (".keras",)
+        endings = (".weights.h5",) if save_weights_only else (".keras", ".h5")
         if not self.filepath.endswith(endings):
             raise ArgumentError(
                 "The path has the wrong ending for what is saved.",

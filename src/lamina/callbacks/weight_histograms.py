@@ -55,7 +55,6 @@ class WeightHistograms(Callback):
     """
 
     keeps_logs = False
-    kept = ()
 
     def __init__(self, gradients: bool = True, bins: int = 64) -> None:
         super().__init__()
@@ -99,8 +98,8 @@ class WeightHistograms(Callback):
         self.epochs.append(epoch)
         for weight in self.model.trainable_weights:
             self.weights.setdefault(weight.path, []).append(self._count(weight.detach()))
-        for path, gradient in self._found.items():
-            self.gradients.setdefault(path, []).append(self._count(gradient))
+            if weight.path in self._found:
+                self.gradients.setdefault(weight.path, []).append(self._count(self._found[weight.path]))
         self._found = {}
 
     def _count(self, values: torch.Tensor) -> Histogram:

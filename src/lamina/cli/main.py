@@ -8,10 +8,12 @@ from typing import Any
 
 from lamina.cli.convert import convert_file
 from lamina.cli.demo import show_demo
+from lamina.cli.doctor import examine_script
 from lamina.cli.export import export_file
 from lamina.cli.info import describe
 from lamina.cli.inspect import inspect_file
 from lamina.cli.run import run_script
+from lamina.cli.watch import watch_folder
 from lamina.core.errors import LaminaError
 from lamina.version import __version__
 
@@ -51,6 +53,14 @@ def build_app() -> Any:
         """Run a script written for Keras as it is, on lamina."""
         raise typer.Exit(run_script(script, arguments or []))
 
+    @app.command(context_settings=after_script)
+    def doctor(
+        script: Path = typer.Argument(help="A Python script that trains, written for lamina, Keras or tf.keras."),
+        arguments: list[str] = typer.Argument(None, help="What the script sees as sys.argv[1:]."),
+    ) -> None:
+        """Run a script with a doctor in every fit; at the end, say what is wrong and what helps."""
+        raise typer.Exit(examine_script(script, arguments or []))
+
     @app.command()
     def demo(
         out: Path = typer.Option(Path("demo"), help="The folder to write to."),
@@ -60,9 +70,30 @@ def build_app() -> Any:
         show_demo(out, epochs)
 
     @app.command()
+    def watch(
+        folder: Path = typer.Argument(help="The folder of a training's report, such as fit(report=...) writes."),
+        port: int = typer.Option(8765, min=0, max=65535, help="Where to serve; 0 for any free port."),
+        every: int = typer.Option(3, min=1, help="Seconds after which the browser loads the page again."),
+    ) -> None:
+        """Serve the pages of a folder to this machine alone, while a training writes them."""
+        try:
+            watch_folder(folder, port, every)
+        except OSError as error:
+            print(f"lamina: {error}", file=sys.stderr)
+            raise typer.Exit(1) from None
+
+    @app.command()
     def info() -> None:
         """Show versions, devices, threads and the C++ compiler."""
         print(describe())
+
+    _add_file_commands(app)
+    return app
+
+
+def _add_file_commands(app: Any) -> None:
+    """Commands about files of models."""
+    import typer
 
     @app.command()
     def inspect(file: Path = typer.Argument(help="A file of a model or of weights.")) -> None:
@@ -96,8 +127,6 @@ def build_app() -> Any:
         except (LaminaError, OSError) as error:
             print(f"lamina: {error}", file=sys.stderr)
             raise typer.Exit(1) from None
-
-    return app
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from lamina.core.errors import LaminaError
 from lamina.doctor import data_checks, model_checks
 from lamina.doctor.finding import Finding, Findings
 from lamina.doctor.target_checks import Target, check_target, initial_loss
-from lamina.doctor.units import kernel_of, walk
+from lamina.doctor.units import is_batch_norm, kernel_of, walk
 
 Tensor = torch.Tensor
 SAMPLES = 512
@@ -56,10 +56,15 @@ def examine(
     found += data_checks.constant_feature(x, "x")
     if validation is not None:
         found += data_checks.train_validation_overlap(x, validation)
-    some_x, some_y = _some(x), _some(y)
+    weight = next(model.parameters(), None)
+    device = torch.device("cpu") if weight is None else weight.device
+    limit = next((tensor.shape[0] for tensor in getattr(model, "inputs", None) or () if tensor.shape[0]), SAMPLES)
+    some_x, some_y = _some(x, device, limit), _some(y, device, limit)
     seen = walk(model, some_x)
     found += _raw_inputs(seen, x)
     is_new = not _steps(model)
+    # Before training, batch normalization in evaluation mode does not normalize.
+    is_telling = is_new and not any(is_batch_norm(call.unit) for call in seen.calls)
     lost = any(finding.code == "nan-in-data" for finding in found)
     found += model_checks.bad_initialization(seen) if is_new and not lost else ()
     found += model_checks.dropout_misplaced(seen)
@@ -70,10 +75,10 @@ def examine(
     for target in targets:
         found += check_target(target, seen.maker_of(target.output), weighted)
         wrong = any(finding.severity == "error" for finding in found)
-        if is_new and not wrong:
+        if not wrong:
             some = _targets(model, some_y, seen.outputs)
             expected, finding = initial_loss(next(one for one in some if one.index == target.index), target.value)
-            found += finding
+            found += finding if is_telling else ()
             baselines.append(expected)
     known = [baseline for baseline in baselines if baseline is not None]
     return Examination(Findings(found), known[0] if len(known) == len(targets) == 1 else None)
@@ -90,17 +95,16 @@ def _raw_inputs(seen: Any, x: Any) -> Iterator[Finding]:
                 return
 
 
-def _some(data: Any) -> Any:
-    """Some samples from all over the data."""
-    leaves = [leaf for leaf in tree.flatten(data) if leaf is not None]
-    rows = len(leaves[0]) if leaves else 0
-    if rows <= SAMPLES:
-        return data
-    places = torch.linspace(0, rows - 1, SAMPLES).long()
-    return tree.map_structure(
-        lambda leaf: leaf if leaf is None else leaf[places.to(leaf.device) if isinstance(leaf, Tensor) else places.numpy()],
-        data,
-    )
+def _some(data: Any, device: torch.device, limit: int) -> Any:
+    """Some samples from all over the data, on the device."""
+
+    def pick(leaf: Any) -> Any:
+        if leaf is None:
+            return None
+        places = torch.linspace(0, len(leaf) - 1, min(limit, len(leaf))).long()
+        return leaf[places.to(leaf.device)].to(device) if isinstance(leaf, Tensor) else leaf[places.numpy()]
+
+    return tree.map_structure(pick, data)
 
 
 def _steps(model: Any) -> int:
@@ -114,14 +118,15 @@ def _targets(model: Any, y: Any, outputs: Any) -> list[Target]:
     if compiled is None or compiled.loss is None or y is None:
         return []
     try:
-        if compiled.loss.outputs is None:
-            compiled.loss.build(y, outputs)
-        predictions, targets = compiled.loss.outputs.pick(outputs), compiled.loss.lay_out(y, "y")
+        loss: Any = compiled.loss
+        if not loss.built:
+            loss.build(y, outputs)
+        predictions, targets = loss.outputs.pick(outputs), loss.lay_out(y, "y")
     except (LaminaError, LookupError):
         return []  # fit says what is wrong
-    several = len(compiled.loss.entries) > 1
+    several = len(loss.entries) > 1
     return [
-        Target(index, loss, targets[index], predictions[index], f"y[{index}]" if several else "y")
-        for index, loss, _ in compiled.loss.entries
+        Target(index, one, targets[index], predictions[index], f"y[{index}]" if several else "y")
+        for index, one, _ in loss.entries
         if isinstance(targets[index], Tensor) and isinstance(predictions[index], Tensor) and targets[index].numel()
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
@@ -130,7 +131,17 @@ class Findings(Sequence[Finding]):
             return "Nothing found."
         return "\n\n".join(_told(finding) for finding in self)
 
+    def show(self) -> None:
+        """Print them: a table on a terminal, plain text elsewhere."""
+        if not sys.stdout.isatty():
+            print(self, flush=True)
+            return
+        from rich.console import Console
+
+        Console().print(self)
+
     def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        from rich.markup import escape
         from rich.table import Table
 
         if not self._findings:
@@ -141,8 +152,8 @@ class Findings(Sequence[Finding]):
             style = {"error": "bold red", "warning": "yellow", "note": "dim"}[finding.severity]
             place = [finding.layer or "", "" if finding.step is None else f"step {finding.step}"]
             table.add_row(
-                f"[{style}]{finding.severity}[/]", finding.code, "\n".join(filter(None, place)), finding.message,
-                finding.remedy,
+                f"[{style}]{finding.severity}[/]", finding.code, escape("\n".join(filter(None, place))),
+                escape(finding.message), escape(finding.remedy),
             )  # fmt: skip
         yield table
 

@@ -10,7 +10,7 @@ import torch
 
 from lamina.core import tree
 from lamina.doctor.finding import Finding
-from lamina.doctor.units import Call, Walk, activation_of, first_tensor, is_batch_norm, is_dropout, kernel_of
+from lamina.doctor.units import Call, Walk, activation_of, first_tensor, is_batch_norm, is_dropout
 
 Tensor = torch.Tensor
 
@@ -104,8 +104,8 @@ def dropout_misplaced(seen: Walk) -> Iterator[Finding]:
             yield Finding(
                 "dropout-misplaced",
                 "warning",
-                f"'{call.after.name}' stands before '{call.name}': the variance that is averaged in training is not the "
-                "one in use.",
+                f"'{call.after.name}' stands before '{call.name}': the variance that is averaged in training is not "
+                "the one in use.",
                 f"[..., layers.BatchNormalization(), layers.Dropout({getattr(call.after, 'rate', 0.5)}), ...]",
                 call.after.name,
                 evidence={"rate": getattr(call.after, "rate", None), "before": call.name},

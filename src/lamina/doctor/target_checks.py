@@ -116,7 +116,9 @@ def _label_range(target: Target) -> Iterator[Finding]:
     evidence = {"min": low, "max": high}
     if target.function == SPARSE and (low < 0 or high >= target.classes):
         fits = high - low < target.classes and low > 0
-        remedy = f"{target.name} = {target.name} - {low:g}" if fits or low < 0 else f"layers.Dense({int(high) + 1}, ...)"
+        remedy = (
+            f"{target.name} = {target.name} - {low:g}" if fits or low < 0 else f"layers.Dense({int(high) + 1}, ...)"
+        )
         yield Finding(
             "label-out-of-range",
             "error",
@@ -187,8 +189,8 @@ def _loss_activation(target: Target, maker: Any) -> Iterator[Finding]:
         least, most = float(target.value.min()), float(target.value.max())
         if least < low or most > high:
             found = (
-                f"{last} ends in {activation}, which gives {low:g} to {high:g}, but {target.name} goes from {least:.3g} to "
-                f"{most:.3g}.",
+                f"{last} ends in {activation}, which gives {low:g} to {high:g}, but {target.name} goes from "
+                f"{least:.3g} to {most:.3g}.",
                 f'layers.Dense({target.classes}, activation="linear")',
             )
     if found is not None:
@@ -264,9 +266,11 @@ def initial_loss(some: Target, everything: Tensor) -> tuple[float | None, list[F
         first = float(some.loss(some.value, some.output))
     if not math.isfinite(first) or first <= margin * expected + (0.0 if spread else 1.0):
         return expected, []
-    remedy = "scale the inputs, and draw the weights of the last layer smaller: kernel_initializer=RandomNormal(stddev=0.01)"
-    if spread:
-        center = float(everything.float().mean())
+    remedy = (
+        "scale the inputs, and draw the weights of the last layer smaller: kernel_initializer=RandomNormal(stddev=0.01)"
+    )
+    center = float(everything.float().mean())
+    if spread and first < _MARGIN * (center**2 + spread**2):
         remedy = f"{some.name} = ({some.name} - {center:.4g}) / {spread:.4g}"
     evidence = {"loss": round(first, 4), "expected": round(expected, 4)}
     message = f"The first loss is {first:.4g}; a model that knows nothing has {expected:.4g}, {why}."

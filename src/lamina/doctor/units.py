@@ -19,7 +19,7 @@ _NOT_KERNELS = ("Embedding", "Normalization", "Norm")
 
 
 def units_of(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
-    """The layers of a model by name: those inside other models and layers of a user's, but not the parts of one of lamina's."""
+    """The layers of a model by name, those inside other models too, but not the parts of one of lamina's."""
     for name, module in model.named_children():
         is_container = not isinstance(module, Layer) or not is_ours(type(module)) or hasattr(module, "fit")
         if is_container and next(module.children(), None) is not None:
@@ -133,6 +133,7 @@ def walk(model: Any, x: Any) -> Walk:
         model(x)
     handles = [unit.register_forward_hook(hook(name)) for name, unit in units_of(model)]
     was_training = model.training
+    kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
     model.eval()
     try:
         found.outputs = model(x)
@@ -140,4 +141,6 @@ def walk(model: Any, x: Any) -> Walk:
         for handle in handles:
             handle.remove()
         model.train(was_training)
+        for buffer, value in kept:
+            buffer.copy_(value)
     return found

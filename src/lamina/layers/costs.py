@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from lamina.core import scopes, tree
+from lamina.core import tree
 from lamina.core.dtypes import torch_dtype
 from lamina.core.errors import LaminaError
 from lamina.core.tensors import default_device
@@ -65,11 +65,15 @@ def cost_of(part: Any, model: Any = None) -> Cost:
 
 def _of_call(part: Any, args: Any, kwargs: Any, outputs: Any) -> tuple[int, int]:
     """Operations and bytes of outputs of a call with symbolic tensors."""
-    from torch.utils.flop_counter import FlopCounterMode
+    from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-    mapping = {torch.ops.lamina.recurrence: _of_recurrence}
+    # What torch's counter does not know.
+    mapping: dict[Any, Any] = {
+        torch.ops.lamina.recurrence: _of_recurrence,
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
+    }
     counter = FlopCounterMode(display=False, custom_mapping=mapping)
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), scopes.inferring(1), counter:
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), counter:
         args, kwargs = tree.map_structure(_stand_in, (args, kwargs))
         made = part(*args, **kwargs)
     return counter.get_total_flops(), _bytes(made if outputs is None else outputs)

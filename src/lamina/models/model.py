@@ -11,6 +11,7 @@ from torch import nn
 
 from lamina import saving
 from lamina.core.errors import ArgumentError, ArgumentTypeError, StateError, listing, nearest
+from lamina.core.limits import DEFAULT, Limits
 from lamina.core.registry import builtin, maybe_scope
 from lamina.core.serialization import deserialize_keras_object, serialize_keras_object
 from lamina.core.tensors import convert_to_tensor
@@ -340,8 +341,18 @@ for _name in ("fit", "evaluate", "predict", "train_on_batch", "test_on_batch", "
     setattr(Model, _name, filter_traceback(getattr(Trainer, _name)))
 
 
-def model_from_json(json_string: str, custom_objects: Mapping[str, Any] | None = None) -> Any:
+def model_from_json(
+    json_string: str, custom_objects: Mapping[str, Any] | None = None, *, limits: Limits | None = None
+) -> Any:
     """A model from what `to_json` gave; weights begin anew.
+
+    Args:
+        json_string: the text.
+        custom_objects: your classes and functions by name, where they are not registered.
+        limits: bounds on what the text may ask for.
+
+    Raises:
+        FileError: the text is damaged, breaks a bound, or names something that is not registered.
 
     Example:
         >>> from lamina import layers, models
@@ -349,7 +360,8 @@ def model_from_json(json_string: str, custom_objects: Mapping[str, Any] | None =
         >>> model_from_json(model.to_json()).count_params()
         3
     """
-    return deserialize_keras_object(parse_json(json_string, "json_string"), custom_objects=custom_objects)
+    config = parse_json(json_string, "json_string", limits or DEFAULT)
+    return deserialize_keras_object(config, custom_objects=custom_objects, limits=limits)
 
 
 def as_layer(module: Any) -> Any:

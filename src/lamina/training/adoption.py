@@ -121,9 +121,13 @@ class Adoptions(dict[str, "Adoption"]):
 
     Attributes:
         plan: says which steps are compiled, where that is not left to a measurement.
+        limit: how many steps one call may run, where somebody wants to look in between.
+        eagerly: whether training steps run as they are written for now, because hooks are to be heard.
     """
 
     plan: Plan | None = None
+    limit: int | None = None
+    eagerly: bool = False
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Adoptions:
         return Adoptions()

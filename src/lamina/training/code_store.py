@@ -17,6 +17,8 @@ from lamina.training.compiler import Graph
 
 _KEPT = 64
 _NICENESS = 10
+_SECONDS, _SECONDS_AWAITED = 100, 600
+"""How long compiling may take: beside the training, and where somebody has asked for it and waits."""
 
 
 def code_folder() -> Path:
@@ -81,7 +83,7 @@ class Compilation:
             return
         _prune(root)
         self._log = root / f".log-{graph.key}-{os.getpid()}"
-        self._process, lifeline = _start(graph.text, self.folder, self._log, 0 if awaited else _NICENESS)
+        self._process, lifeline = _start(graph.text, self.folder, self._log, awaited)
         self._stop = weakref.finalize(self, _stop, self._process, self._log, lifeline)
 
     def done(self, wait: bool = False) -> bool:
@@ -106,7 +108,7 @@ class Compilation:
         return True
 
 
-def _start(text: str, folder: Path, log: Path, niceness: int) -> tuple[subprocess.Popen[bytes], int]:
+def _start(text: str, folder: Path, log: Path, awaited: bool) -> tuple[subprocess.Popen[bytes], int]:
     """The process that compiles a graph, with this package on its path; it ends when the descriptor is closed."""
     places = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]
     environment = {
@@ -115,14 +117,15 @@ def _start(text: str, folder: Path, log: Path, niceness: int) -> tuple[subproces
         "TORCHINDUCTOR_CACHE_DIR": str(folder.parent / "headers"),
         "OMP_NUM_THREADS": "1",
     }
-    nice = ["nice", "-n", str(niceness)] if niceness and shutil.which("nice") else []
+    nice = [] if awaited or not shutil.which("nice") else ["nice", "-n", str(_NICENESS)]
+    seconds = _SECONDS_AWAITED if awaited else _SECONDS
     watched, lifeline = os.pipe()  # the system closes it for a process that is killed
     try:
         with tempfile.TemporaryFile() as graph, log.open("wb") as output:
             graph.write(text.encode())
             graph.seek(0)
             process = subprocess.Popen(
-                [*nice, sys.executable, "-m", "lamina.training.worker", str(folder), str(watched)],
+                [*nice, sys.executable, "-m", "lamina.training.worker", str(folder), str(watched), str(seconds)],
                 stdin=graph,
                 stdout=output,
                 stderr=subprocess.STDOUT,

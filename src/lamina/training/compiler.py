@@ -260,6 +260,7 @@ def compile_to(folder: Path, text: str) -> None:
     module = make_fx(pure, decomposition_table=table, tracing_mode="fake")(*fakes)
     _use_onednn(module)
     _keep_layouts(module)
+    _keep_small(module)
     module.graph.eliminate_dead_code()
     module.recompile()
     placeholders = [node.meta["val"] for node in module.graph.nodes if node.op == "placeholder"]
@@ -296,7 +297,7 @@ def _keep_layouts(module: Any) -> None:
 
     Inductor applies the order of axes that such an operation wants to the tensor behind the view, which has others.
     """
-    aten, prims = torch.ops.aten, torch.ops.prims
+    aten = torch.ops.aten
     wanting = {
         aten.convolution.default,
         aten.convolution_backward.default,
@@ -311,11 +312,51 @@ def _keep_layouts(module: Any) -> None:
         if view.target is aten.permute.default and view.args[0].op == "call_function"
     }
     for source in sources:
-        with module.graph.inserting_after(source):
-            strides = source.meta["val"].stride()
-            kept = module.graph.call_function(prims.inductor_force_stride_order.default, (source, strides))
-            kept.meta.update(source.meta)
-        source.replace_all_uses_with(kept, delete_user_cb=lambda user, kept=kept: user is not kept)
+        _keep(module, source)
+
+
+_SMALL, _LONG = 512, 8
+
+
+def _keep_small(module: Any) -> None:
+    """Have small tensors stored that took long to compute, where they are used again or meet larger ones.
+
+    Inductor puts such a computation into every use of its result, and for each element anew: a draw for each pixel, and
+    layers that draw one after the other take it minutes.
+    """
+    lengths: dict[Any, int] = {}
+    for node in list(module.graph.nodes):
+        if not _is_inlined(node):
+            continue
+        size = _size(node)
+        length = 1 + sum(lengths.get(source, 0) for source in node.all_input_nodes)
+        again = len(node.users) > 1 or any(_size(user) > size for user in node.users)
+        if again and length > _LONG and size <= _SMALL:
+            _keep(module, node)
+            length = 0
+        lengths[node] = length
+
+
+def _is_inlined(node: Any) -> bool:
+    """Whether Inductor computes an operation where its result is used."""
+    target = node.target
+    if not isinstance(target, torch._ops.OpOverload) or not isinstance(node.meta.get("val"), Tensor):
+        return False
+    return target.is_view or torch.Tag.pointwise in target.tags or target.namespace == "prims"
+
+
+def _size(node: Any) -> int:
+    value = node.meta.get("val")
+    return value.numel() if isinstance(value, Tensor) else 0
+
+
+def _keep(module: Any, node: Any) -> None:
+    """Have the result of an operation stored as the graph has it."""
+    with module.graph.inserting_after(node):
+        order = torch.ops.prims.inductor_force_stride_order.default
+        kept = module.graph.call_function(order, (node, node.meta["val"].stride()))
+        kept.meta.update(node.meta)
+    node.replace_all_uses_with(kept, delete_user_cb=lambda user: user is not kept)
 
 
 def _use_onednn(module: Any) -> None:

@@ -168,10 +168,13 @@ class AdaptiveExecutor(EagerExecutor):
     def steps_per_call(self, kind: str) -> int:
         """As many as fit into a small fraction of a second."""
         seconds = self._adoption(kind).seconds_per_step
-        return 1 if not seconds else max(1, min(_MOST_STEPS, int(CALL_SECONDS / seconds)))
+        most = (self._adoptions.limit if kind == "train" else None) or _MOST_STEPS
+        return 1 if not seconds else max(1, min(most, int(CALL_SECONDS / seconds)))
 
     def run(self, kind: str, batches: Sequence[Any]) -> Any:
         """The steps, compiled where that is possible and faster."""
+        if self._adoptions.eagerly and kind == "train":
+            return super().run(kind, batches)
         adoption = self._adoption(kind)
         compiled = adoption.choose(batches, self.state)
         count = 0 if compiled is None else compiled.count(batches)

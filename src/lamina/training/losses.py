@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -87,6 +87,7 @@ class CompiledLoss:
         self.explained = False  # a reason for a loss of NaN has been given
         self.outputs: Outputs | None = None
         self.entries: list[tuple[int, Any, float | None]] = []
+        self.wide: list[tuple[int, tuple[Any, ...], Any, float | None]] = []  # first output, way to the part, ...
         self.trackers: list[Any] = []
         self._only: tuple[Any, float | None] | None = None
         self._pickers: dict[Any, Pick] = {}
@@ -101,13 +102,17 @@ class CompiledLoss:
     def build(self, y_true: Any, y_pred: Any) -> None:
         """Put the losses beside the outputs of a call."""
         outputs = Outputs(y_pred, self.output_names)
-        given = outputs.lay_out(self.given, "loss")
-        weights = outputs.lay_out(self.given_weights, "loss_weights")
+        self.wide, wide_names = [], []
+        if spans(self.given, y_pred):
+            given, weights, wide_names = self._spread(outputs, y_pred)
+        else:
+            given = outputs.lay_out(self.given, "loss")
+            weights = outputs.lay_out(self.given_weights, "loss_weights")
         used = [index for index, loss in enumerate(given) if loss is not None]
         if isinstance(self.given, Mapping) and outputs.names[0] in outputs.known:
             order = list(self.given)
             used.sort(key=lambda index: order.index(outputs.names[index]) if outputs.names[index] in order else 0)
-        targets = outputs.picker(y_true, used)(y_true)
+        targets = outputs.picker(y_true, range(outputs.count) if self.wide else used)(y_true)
         predictions = outputs.pick(y_pred)
         self.entries = []
         for index in used:
@@ -116,19 +121,47 @@ class CompiledLoss:
             if not found:
                 continue
             loss = found[0] if len(found) == 1 else _Together(found)
-            self.entries.append((index, loss, None if weights[index] is None else float(weights[index])))
-        self.trackers = self._make_trackers(outputs)
+            self.entries.append((index, loss, _factor(weights[index])))
+        self.trackers = self._make_trackers(outputs, wide_names)
         self._only = self.entries[0][1:] if outputs.is_single and self.entries else None
         self._pickers = {}
         self.outputs = outputs
 
-    def _make_trackers(self, outputs: Outputs) -> list[Any]:
+    def _spread(self, outputs: Outputs, y_pred: Any) -> tuple[list[Any], list[Any], list[str]]:
+        """Losses and weights of single outputs; the losses of several outputs together go to `wide`; their names."""
+        flat = tree.flatten(self.given)
+        factors = tree.flatten(self.given_weights) if tree.is_nested(self.given_weights) else []
+        factors = factors or [self.given_weights] * len(flat)
+        if len(factors) != len(flat):
+            raise ArgumentError(
+                "loss_weights must match the number of losses.",
+                where="compile(loss_weights=...)",
+                expected=len(flat),
+                received=len(factors),
+            )
+        given: list[Any] = [None] * outputs.count
+        weights: list[Any] = [None] * outputs.count
+        names: list[str] = []
+        for place, path, start in _places(tree.pack_sequence_as(self.given, list(range(len(flat)))), y_pred):
+            loss, weight, part = flat[place], factors[place], _at(y_pred, path)
+            if loss is None:
+                continue
+            if not tree.is_nested(part):
+                given[start], weights[start] = loss, weight
+                continue
+            self.wide.append((start, path, resolve_loss(loss), _factor(weight)))
+            own = [name or str(start + i) for i, name in enumerate(outputs.names)]
+            names.append("/".join(map(str, path)) or "_".join(own))
+        return given, weights, names
+
+    def _make_trackers(self, outputs: Outputs, wide: Sequence[str]) -> list[Any]:
         """A mean for each loss where there are several."""
-        if len(self.entries) < 2:
+        if len(self.entries) + len(wide) < 2:
             return []
         names: list[str] = []
-        for index, loss, _ in self.entries:
-            name = f"{outputs.names[index] or loss.name}_loss"
+        found = [(index, outputs.names[index] or loss.name) for index, loss, _ in self.entries]
+        for index, own in (*found, *((start, name) for (start, *_), name in zip(self.wide, wide, strict=True))):
+            name = f"{own}_loss"
             names.append(name if name not in names else f"{name}_{index}")
         return [metrics.Mean(name=name) for name in names]
 
@@ -162,6 +195,17 @@ class CompiledLoss:
                 track(self.trackers[position], value, predictions[index].shape[0])
             value = value if weight is None else value * weight
             total = value if total is None else total + value
+        for position, (start, path, loss, weight) in enumerate(self.wide, len(self.entries)):
+            part = _at(y_pred, path)
+            stop = start + len(tree.flatten(part))
+            beside = weights[start]
+            if tree.is_nested(sample_weight):
+                beside = tree.pack_sequence_as(part, list(weights[start:stop]))
+            value = loss(tree.pack_sequence_as(part, list(targets[start:stop])), part, beside)
+            if self.trackers:
+                track(self.trackers[position], value, predictions[start].shape[0])
+            value = value if weight is None else value * weight
+            total = value if total is None else total + value
         return total
 
     def __getstate__(self) -> dict[str, Any]:
@@ -176,9 +220,65 @@ class CompiledLoss:
             if what == "sample_weight" and isinstance(part, Tensor):
                 pick = _Repeat(self.outputs.count)
             else:
-                pick = self.outputs.picker(part, [entry[0] for entry in self.entries], what)
+                used = range(self.outputs.count) if self.wide else [entry[0] for entry in self.entries]
+                pick = self.outputs.picker(part, used, what)
             self._pickers[key] = pick
         return pick(part)
+
+
+def spans(loss: Any, part: Any) -> bool:
+    """Whether some loss is meant for several outputs together: it stands where the outputs have a structure.
+
+    A list beside a structure of another type holds losses of that structure as a whole, and of its parts.
+    """
+    if not tree.is_nested(part) or not tree.is_nested(loss):
+        return False
+    if isinstance(loss, Mapping):
+        keys = part.keys() if isinstance(part, Mapping) else ()
+        return any(spans(loss[key], part[key]) or _is_whole(loss[key], part[key]) for key in loss if key in keys)
+    leaves = not any(map(tree.is_nested, loss))
+    if leaves and len(loss) == len(tree.flatten(part)):
+        return False
+    if isinstance(part, type(loss)):
+        pairs = zip(loss, part, strict=False) if isinstance(part, (list, tuple)) else ()
+        return any(spans(one, own) or _is_whole(one, own) for one, own in pairs)
+    return any(tree.is_nested(one) or callable(one) for one in loss) and any(map(tree.is_nested, loss))
+
+
+def _is_whole(loss: Any, part: Any) -> bool:
+    return callable(loss) and tree.is_nested(part)
+
+
+def _places(losses: Any, part: Any, path: tuple[Any, ...] = (), start: int = 0) -> Iterator[tuple[Any, Any, int]]:
+    """For each loss its value, the way to the outputs it is for, and the place of the first of these."""
+    if not tree.is_nested(losses):
+        yield losses, path, start
+        return
+    leaves = not isinstance(losses, Mapping) and not any(map(tree.is_nested, losses))
+    if leaves and len(losses) == len(tree.flatten(part)):
+        losses = tree.pack_sequence_as(part, list(losses))
+    elif not isinstance(losses, Mapping) and not isinstance(part, type(losses)):
+        for one in losses:
+            yield from _places(one, part, path, start)
+        return
+    for key in losses if isinstance(losses, Mapping) else range(len(losses)):
+        try:
+            own = part[key]
+        except (KeyError, IndexError, TypeError) as error:
+            raise ArgumentError(
+                "A loss is for an output that the model does not have.",
+                where=f"compile(loss=...), at {'/'.join(map(str, (*path, key)))}",
+                received=f"outputs that are a {type(part).__name__}",
+            ) from error
+        first = next(i for i, (way, _) in enumerate(tree.flatten_with_path(part)) if way[:1] == (key,))
+        yield from _places(losses[key], own, (*path, key), start + first)
+
+
+def _at(part: Any, path: Sequence[Any]) -> Any:
+    """What a path leads to."""
+    for key in path:
+        part = part[key]
+    return part
 
 
 class _Together:
@@ -205,6 +305,17 @@ def _check_weights(loss_weights: Any) -> None:
                 received=repr(weight),
                 fix="name the argument if these are metrics: compile(optimizer, loss, metrics=[...])",
             )
+
+
+def _factor(weight: Any) -> float | None:
+    if tree.is_nested(weight):
+        raise ArgumentError(
+            "An output has several weights of losses.",
+            where="compile(loss_weights=...)",
+            expected="one number",
+            received=weight,
+        )
+    return None if weight is None else float(weight)
 
 
 class _Repeat:

@@ -106,7 +106,7 @@ class CompiledMetrics:
             for index, given in enumerate(identifiers):
                 for identifier in given:
                     metric = resolve_metric(identifier, targets[index], predictions[index])
-                    output = outputs.names[index] if outputs.count > 1 else None
+                    output = outputs.own_names[index] if outputs.count > 1 else None
                     entries.append(
                         (index, metric, with_weights, _result_name(metric.name, output, with_weights, taken))
                     )

@@ -34,6 +34,9 @@ class Outputs:
             self.names = list(names)
         else:
             self.names = [None] * self.count
+        self.paths = [path for path, _ in paths]
+        self.own_names = list(self.names)
+        """What the outputs are called without the way to them."""
         if not self.is_flat:
             self.names = [_path_name(path, name) for (path, _), name in zip(paths, self.names, strict=True)]
         self.known = [name for name in self.names if name is not None]
@@ -62,10 +65,10 @@ class Outputs:
                 return list(given.values())
             return [given.get(name) for name in self.names]
         if isinstance(given, (list, tuple)):
-            if len(given) == self.count:
-                return list(given) if self.is_flat else tree.flatten(given)
-            if not self.is_flat and len(tree.flatten(given)) == self.count:
-                return tree.flatten(given)
+            if len(given) == self.count and (self.is_flat or not any(map(tree.is_nested, given))):
+                return list(given)
+            if not self.is_flat and not self.by_key:
+                return self._along(given, what)
             raise ArgumentError(
                 f"{what} does not fit the model's outputs.",
                 where=f"compile({what}=...)",
@@ -74,8 +77,31 @@ class Outputs:
                 fix="give one entry for each output, or a dict by output names; None where there is none",
             )
         if isinstance(given, Mapping):
-            return tree.flatten(given)
+            return self._along(given, what)
         return [given] * self.count
+
+    def _along(self, given: Any, what: str) -> list[Any]:
+        """One entry for each output of a deep structure, from another that has entries in the same places."""
+        ways = {path[:end] for path in self.paths for end in range(len(path) + 1)}
+        entries: dict[tuple[Any, ...], Any] = {}
+
+        def walk(part: Any, way: tuple[Any, ...]) -> None:
+            if way in self.paths or part is None:
+                entries[way] = part
+            elif way in ways and isinstance(part, (Mapping, list, tuple)):
+                for key, value in part.items() if isinstance(part, Mapping) else enumerate(part):
+                    walk(value, (*way, key))
+            else:
+                raise ArgumentError(
+                    f"{what} does not fit the model's outputs.",
+                    where=f"compile({what}=...), at {'/'.join(map(str, way)) or 'the top'}",
+                    expected=", ".join(self.known),
+                    received=repr(part),
+                    fix="give a structure like that of the outputs",
+                )
+
+        walk(given, ())
+        return [entries.get(path) for path in self.paths]
 
     def _check_names(self, given: Mapping[Any, Any], what: str) -> None:
         if not self.known:

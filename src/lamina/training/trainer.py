@@ -8,19 +8,26 @@ from collections.abc import Iterable, Mapping
 from numbers import Integral
 from typing import Any
 
+import torch
+
 from lamina.callbacks.callback_list import CallbackList
+from lamina.callbacks.doctor import Doctor, doctor_for
 from lamina.callbacks.history import History
 from lamina.callbacks.logs import to_numbers
+from lamina.callbacks.report import Report
 from lamina.core import tree
 from lamina.core.config import limited, max_epochs
 from lamina.core.errors import ArgumentError, DataError
 from lamina.core.tensors import convert_to_numpy
 from lamina.data.arrays import ArraySource, as_tensors, check_batch_size, check_lengths, split_validation
 from lamina.data.feed import Feed
+from lamina.data.py_dataset import PyDataset
 from lamina.data.selection import has_columns, part_columns, roles_of, source_of
 from lamina.data.source import add_class_weight, pack_x_y_sample_weight, to_device, unpack_x_y_sample_weight
 from lamina.data.tables import Names, is_names
+from lamina.doctor.finding import Findings
 from lamina.training import loop
+from lamina.training.diagnosis import examine_feed
 from lamina.training.execution import Executor
 from lamina.training.fingerprint import fingerprint_of
 from lamina.training.metrics import CompiledMetrics
@@ -82,6 +89,8 @@ class Trainer(Objective):
         validation_freq: int | Iterable[int] = 1,
         resume: str | os.PathLike[str] | None = None,
         checkpoint_every: int | str = "1 min",
+        doctor: Any = None,
+        report: str | os.PathLike[str] | None = None,
     ) -> History:
         """Train for some epochs.
 
@@ -107,6 +116,10 @@ class Trainer(Objective):
                 call, made again after the process was killed, ends as if it had not been. If the run there has ended,
                 the history comes back at once. See docs/resuming.md.
             checkpoint_every: how often a checkpoint is made: a number of steps, "epoch", "5 epochs", "30s", "10 min".
+            doctor: True, or a `callbacks.Doctor`, to look for what is wrong with model, data and training;
+                `history.findings` says what, and what helps.
+            report: a file ending in .html for a page about the training, written anew while it goes on; see
+                `callbacks.Report` and docs/pictures.md.
 
         Returns:
             the history: `history.history` maps names to a list of numbers, one for each epoch; `history.fingerprint`
@@ -161,10 +174,69 @@ class Trainer(Objective):
         )
         build_optimizer(self)
         calls = self._callbacks(callbacks, verbose, epochs, feed, history=True)
+        self._call_doctor(doctor, calls, feed, validation)
+        if report is not None:
+            self._call(Report(report), calls)
+        for page in calls.callbacks:
+            if isinstance(page, Report):
+                page.looks_at(*_samples(feed, x) if validation is None else _samples(validation.feed, validation_data))
         self.zero_grad()
         self._run_epochs(feed, calls, range(initial_epoch, epochs), validation, run)
         assert self.history is not None
         return self.history
+
+    def diagnose(
+        self,
+        x: Any,
+        y: Any = None,
+        validation_data: Any = None,
+        batch_size: int | None = None,
+        sample_weight: Any = None,
+    ) -> Findings:
+        """What is wrong with the model and the data, as far as can be told without training; the model is built by it.
+
+        Args:
+            x: as for `fit`; of batches that are not in memory the first 16 are used up.
+            y: as for `fit`.
+            validation_data: as for `fit`.
+            batch_size: as for `fit`.
+            sample_weight: as for `fit`.
+
+        Returns:
+            the findings, gravest first; printed, they say what to change.
+
+        Raises:
+            DataError: the data cannot be used.
+            ShapeError: the data does not fit the model.
+
+        Example:
+            >>> import numpy as np
+            >>> from lamina import layers
+            >>> from lamina.models import Sequential
+            >>> model = Sequential([layers.Dense(3, activation="softmax")])
+            >>> model.compile("adam", loss="sparse_categorical_crossentropy")
+            >>> rng = np.random.default_rng(0)
+            >>> model.diagnose(rng.normal(size=(60, 4)), np.arange(60) % 4)
+            Findings(label-out-of-range)
+        """
+        feed = self._feed("diagnose", x, y, sample_weight, batch_size, None)
+        validation = self._validation_feed(validation_data, None, None)
+        return examine_feed(self, feed, validation, to_train=False).findings
+
+    def _call_doctor(self, given: Any, calls: CallbackList, feed: Feed, validation: loop.Validation | None) -> None:
+        """Put a doctor among the callbacks if one is wanted, and show model and data to those that are there."""
+        called = doctor_for(given)
+        if called is not None and called not in calls.callbacks:
+            self._call(called, calls)
+        for doctor in calls.callbacks:
+            if isinstance(doctor, Doctor):
+                doctor.examined(examine_feed(self, feed, None if validation is None else validation.feed))
+
+    def _call(self, callback: Any, calls: CallbackList) -> None:
+        """Put a callback behind those that were given."""
+        calls.append(callback)
+        callback.set_model(self)
+        callback.set_params(calls.params or {})
 
     def _run_epochs(
         self, feed: Feed, calls: CallbackList, epochs: range, validation: loop.Validation | None, run: Run | None
@@ -431,13 +503,18 @@ class Trainer(Objective):
         is_single = len(wanted) == 1 if inputs else True if hasattr(self, "add") else None
         return Names(tuple(map(str, wanted)), tuple(outputs), is_single)
 
-    def _validation(
-        self, data: Any, batch_size: int | None, steps: int | None, frequency: int | Iterable[int]
-    ) -> loop.Validation | None:
+    def _validation_feed(self, data: Any, batch_size: int | None, steps: int | None) -> Feed | None:
         if data is None:
             return None
         x, y, sample_weight = unpack_x_y_sample_weight(data) if isinstance(data, (tuple, list)) else (data, None, None)
-        feed = self._feed("fit(validation_data=...)", x, y, sample_weight, batch_size, steps)
+        return self._feed("fit(validation_data=...)", x, y, sample_weight, batch_size, steps)
+
+    def _validation(
+        self, data: Any, batch_size: int | None, steps: int | None, frequency: int | Iterable[int]
+    ) -> loop.Validation | None:
+        feed = self._validation_feed(data, batch_size, steps)
+        if feed is None:
+            return None
         if isinstance(feed.source, ArraySource):
             prepare(self, feed, "fit(validation_data=...)")
         return loop.Validation(feed, frequency)
@@ -488,6 +565,13 @@ def _check_epochs(**numbers: Any) -> None:
     for name, value in numbers.items():
         if not isinstance(value, Integral) or value < 0:
             raise ArgumentError(f"{name} must be an integer of 0 or more.", where="fit", received=repr(value))
+
+
+def _samples(feed: Feed, data: Any) -> tuple[Any, Any]:
+    """Inputs and targets that can be looked at once more after training; (None, None) if there are none such."""
+    if isinstance(feed.source, ArraySource):
+        return feed.source.x, feed.source.y
+    return (data, None) if isinstance(data, (PyDataset, torch.utils.data.DataLoader)) else (None, None)
 
 
 def _check_frequency(frequency: Any) -> None:

@@ -162,4 +162,5 @@ def _box(card: Card) -> Box:
 
 
 def cell_width(cell: Cell) -> float:
+    """The points that a cell wants."""
     return (len(cell.what) * 0.54 + len(cell.value) * 0.64 + 2) * TEXT + 12

@@ -115,7 +115,7 @@ def plot_confusion_matrix(
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     count = len(matrix)
     names = list(class_names) if class_names else [str(i) for i in range(count)]
-    size = min(max(2.6, 0.52 * count), 11)
+    size = min(max(2.6, 0.52 * count), 8.5)
     figure = new_figure(size + 1.9, size + 1.3)
     panel = figure.subplots()
     image = panel.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -237,7 +237,7 @@ def plot_calibration(
     Source: https://arxiv.org/abs/1706.04599
     """
     told, truth = convert_to_numpy(probabilities).astype("float64"), classes_of(labels)
-    if told.size and not (0 <= told.min() and told.max() <= 1 + 1e-6):
+    if told.size and not (told.min() >= 0 and told.max() <= 1 + 1e-6):
         raise ArgumentError(
             "Calibration is about probabilities.",
             where="plot_calibration",

@@ -17,6 +17,7 @@ from lamina.core.errors import ArgumentError, MissingPackageError, StateError
 from lamina.visualization.cards import TEXT, TITLE, Card, Shown, cell_width, group_of
 from lamina.visualization.figures import INK, new_figure
 from lamina.visualization.layout import Box, Group
+from lamina.visualization.vectors import model_svg
 
 
 def model_to_dot(
@@ -100,7 +101,7 @@ def plot_model(
 ) -> Any:
     """Write a picture of a model as a graph of its layers.
 
-    Graphviz draws it where its `dot` and pydot are installed; else matplotlib does.
+    Graphviz draws it where its `dot` and pydot are installed; else matplotlib does. An .svg needs neither.
 
     Args:
         model: a model that is built.
@@ -122,7 +123,7 @@ def plot_model(
     Raises:
         StateError: the model is not built.
         ArgumentError: an argument is unknown.
-        MissingPackageError: neither Graphviz nor matplotlib is installed.
+        MissingPackageError: neither Graphviz nor matplotlib is installed, and the file is no .svg.
 
     Example:
         >>> from lamina import Sequential, layers
@@ -142,8 +143,14 @@ def plot_model(
     if shutil.which("dot") and (dot := _dot_or_none(model, shown, rankdir, expand_nested, dpi, splines)) is not None:
         dot.write(str(path), format=path.suffix[1:])
     else:
-        figure = _draw(group_of(model, shown, expand_nested), rankdir, splines)
         path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            figure = _draw(group_of(model, shown, expand_nested), rankdir, splines)
+        except MissingPackageError:
+            if path.suffix != ".svg":
+                raise
+            path.write_text(model_svg(model, shown, expand_nested), "utf-8")
+            return None
         figure.savefig(path, dpi=min(dpi, 65000 / max(figure.get_size_inches())))
     display = sys.modules.get("IPython.display") if "ipykernel" in sys.modules else None
     if display is None or path.suffix == ".pdf":

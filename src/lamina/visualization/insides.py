@@ -91,9 +91,7 @@ def attention_of(model: Any, layer: Any, x: Any) -> np.ndarray:
         StateError: the model does not call the layer.
     """
     part, calls = _layer(model, layer, "attention_of"), []
-    handle = part.register_forward_pre_hook(
-        lambda module, args, kwargs: calls.append((args, kwargs)), with_kwargs=True
-    )
+    handle = part.register_forward_pre_hook(lambda module, args, kwargs: calls.append((args, kwargs)), with_kwargs=True)
     try:
         _run(model, x)
     finally:
@@ -150,7 +148,7 @@ def plot_feature_maps(
         )
     shown = np.moveaxis(maps[sample], 0 if getattr(part, "data_format", None) == "channels_first" else -1, 0)
     dead = int(sum(one.max() == one.min() for one in shown))
-    told = f"{part.name}: {len(shown)} maps of {shown.shape[1]} × {shown.shape[2]}" + f", {dead} flat" * bool(dead)
+    told = f"{part.name}: {len(shown)} maps of {shown.shape[1]} by {shown.shape[2]}" + f", {dead} flat" * bool(dead)
     shown = shown[:count]
     columns = min(columns, len(shown))
     rows = -(-len(shown) // columns)
@@ -292,7 +290,8 @@ def _spread(panel: Any, name: str, histograms: Sequence[Any], epochs: Sequence[i
     """One panel: the histograms of a weight on one scale, side by side."""
     low, high = min(one.low for one in histograms), max(one.high for one in histograms)
     high = high if high > low else low + 1e-6
-    edges = np.linspace(low, high, 81)
+    rows = int(np.clip(2 * np.sqrt(histograms[0].counts.sum()), 8, 80))
+    edges = np.linspace(low, high, rows + 1)
     grid = []
     for one in histograms:
         own = np.linspace(one.low, one.high, len(one.counts) + 1)
@@ -300,7 +299,8 @@ def _spread(panel: Any, name: str, histograms: Sequence[Any], epochs: Sequence[i
         grid.append(np.diff(total) / max(one.counts.sum(), 1))
     image = np.sqrt(np.array(grid).T)  # so that tails are seen beside the peak
     first, last = epochs[0] + 1, epochs[-1] + 1
-    panel.imshow(image, cmap="Blues", aspect="auto", origin="lower", extent=(first - 0.5, last + 0.5, low, high))
+    extent = (first - 0.5, last + 0.5, low, high)
+    panel.imshow(image, cmap="Blues", aspect="auto", origin="lower", interpolation="nearest", extent=extent)
     for sign in (-1, 1):
         line = [np.clip(one.mean + sign * one.deviation, low, high) for one in histograms]
         panel.plot([epoch + 1 for epoch in epochs], line, color=INK, linewidth=1)

@@ -1,0 +1,289 @@
+"""The doctor in training: watches some of the steps, and says what is wrong and what helps."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lamina.callbacks.base import Callback
+from lamina.core.errors import ArgumentTypeError
+from lamina.doctor.before import Examination
+from lamina.doctor.during import Course, judge, leave_numbers
+from lamina.doctor.finding import Findings
+from lamina.doctor.watch import Sample, Watch, find_lost
+
+_FIRST = (0, 1, 2, 5, 10, 20, 50)
+_EVERY = 100
+_BUDGET = 0.04
+"""The share of the time that watching may take after the first steps."""
+_KEPT = 60
+_ALARMS = 20
+_STATUS, _MEMORY = Path("/proc/self/statm"), Path("/proc/meminfo")
+_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
+class Doctor(Callback):
+    """Watches a training and keeps what is wrong with it, with the change in code that helps.
+
+    It looks at steps 0, 1, 2, 5, 10, 20, 50 and then at one in a hundred, or fewer where that would take more than a
+    few hundredths of the time. Those steps run as they are written; all others may be compiled. What `fit` can see of
+    model and data is looked at before the first step. `fit(..., doctor=True)` makes one by itself.
+
+    Args:
+        verbose: whether to print the findings at the end; None to do it where `fit` prints.
+
+    Attributes:
+        findings: what was found, so far.
+
+    Example:
+        >>> import numpy as np
+        >>> from lamina import Sequential, layers
+        >>> model = Sequential([layers.Input((2,)), layers.Dense(1)])
+        >>> model.compile("sgd", loss="mse")
+        >>> x = 100 * np.random.default_rng(0).normal(size=(64, 2))
+        >>> doctor = Doctor()
+        >>> _ = model.fit(x, x[:, :1] / 100, verbose=0, callbacks=[doctor])
+        >>> "unscaled-inputs" in doctor.findings.codes
+        True
+    """
+
+    keeps_logs = False
+    hears_every_batch = False
+
+    def __init__(self, verbose: bool | None = None) -> None:
+        super().__init__()
+        self.verbose = verbose
+        self._before = Findings()
+        self._course = Course()
+        self._watch: Watch | None = None
+        self._adoptions: Any = None
+
+    @property
+    def findings(self) -> Findings:
+        """What was found: before training, and in the steps and epochs so far."""
+        return self._before + judge(self._course)
+
+    def examined(self, examination: Examination) -> None:
+        """Receive what was found before training.
+
+        Args:
+            examination: the findings, and the loss of a model that knows nothing.
+        """
+        self._before = examination.findings
+        self._baseline = examination.baseline
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Make ready to watch."""
+        optimizer = self.model.optimizer
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        inner = getattr(inner, "optimizer", inner)
+        self._course = Course(
+            rate=_rate_of(optimizer),
+            optimizer=type(inner).__name__,
+            baseline=getattr(self, "_baseline", None),
+            metrics=_metrics_of(self.model),
+        )
+        self._watch = Watch(self.model)
+        self._adoptions = vars(self.model).get("_adoptions")
+        self._device = next((weight.device for weight in self.model.parameters()), torch.device("cpu"))
+        self._step = 0
+        self._next = 0
+        self._alarmed = 0
+        self._watching = False
+        self._cost = 0.0
+        self._plain: tuple[float, int] = (0.0, 0)
+        self._finished: float | None = None
+        self._running = (0.0, 0.0)
+        self._arrange()
+
+    def _arrange(self) -> None:
+        """Tell the executor how far it may run until a step is watched, and whether the next one is."""
+        if self._adoptions is not None:
+            self._adoptions.limit = max(1, self._next - self._step)
+            self._adoptions.eagerly = self._step >= self._next
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Begin new sums."""
+        self._finished = None
+        self._running = (0.0, 0.0)
+
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Watch this step, or not."""
+        self._begun = time.perf_counter()
+        self._gap = 0.0 if self._finished is None else self._begun - self._finished
+        self._first = batch
+        self._watching = self._step >= self._next
+        if self._watching and self._watch is not None:
+            self._watch.begin()
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Take the numbers of a step that was watched, and look at the loss."""
+        course, steps = self._course, max(1, batch - self._first + 1)
+        if self._watching and self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        seconds = time.perf_counter() - self._begun
+        if self._watching:
+            self._take()
+        else:
+            self._plain = self._plain[0] + seconds, self._plain[1] + steps
+        is_cpu = self._device.type == "cpu"
+        # On a GPU a step returns before it is done: only those that were watched tell how long one takes.
+        if self._watching != is_cpu and self._finished is not None:
+            course.working += seconds
+            course.waiting += self._gap
+            course.batches += steps
+        self._step += steps
+        if self._watching or is_cpu:
+            self._look_at_loss(self._step - 1)
+        if self._watching:
+            self._plan(time.perf_counter() - self._begun)
+        course.steps = self._step
+        self._arrange()
+        self._finished = time.perf_counter()
+
+    def _take(self) -> None:
+        assert self._watch is not None
+        sample = self._watch.end(self._step, self._loss_scale())
+        sample.memory = memory_in_use(self._device)
+        samples: list[Sample] = self._course.samples
+        samples.append(sample)
+        if len(samples) > _KEPT:
+            del samples[len(_FIRST)]
+
+    def _loss_scale(self) -> float:
+        scale = getattr(self.model.optimizer, "scale_loss", None)
+        return 1.0 if scale is None else float(scale(torch.ones(()))) or 1.0
+
+    def _look_at_loss(self, step: int) -> None:
+        """The mean loss since the last look; one that is no number, or grows fast, is looked into at once."""
+        course = self._course
+        compiled = getattr(self.model, "_compiled", None)
+        tracker = None if compiled is None else compiled.loss_tracker
+        if tracker is None or course.lost is not None:
+            return
+        total = float(tracker.total)
+        if not math.isfinite(total):
+            course.lost = step
+            course.lost_weights = find_lost(self.model)
+            self._next = self._step
+        if self._watching and (count := float(tracker.count)) > self._running[1]:
+            loss = (total - self._running[0]) / (count - self._running[1])
+            self._running = total, count
+            course.losses.append((step, loss))
+            known = [loss for _, loss in course.losses]
+            usual = max(min(known[0], known[-2] if len(known) > 1 else loss), 0.5 * (course.baseline or 0.0))
+            if math.isfinite(loss) and loss > 2 * usual and self._alarmed < _ALARMS:
+                self._alarmed += 1
+                self._next = self._step
+
+    def _plan(self, seconds: float) -> None:
+        """Choose the next step to watch."""
+        if self._next >= self._step:
+            return
+        early = next((step for step in _FIRST if step >= self._step), None)
+        plain = self._plain[0] / self._plain[1] if self._plain[1] else None
+        extra = seconds if plain is None else max(0.0, seconds - plain)
+        self._cost = extra if not self._cost else min(extra, 0.5 * (self._cost + extra))
+        gap = _EVERY if not plain else max(_EVERY, math.ceil(self._cost / (_BUDGET * plain)))
+        self._next = self._step - 1 + gap if early is None else early
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Add the epoch to the curves."""
+        course = self._course
+        for name, value in leave_numbers(logs or {}).items():
+            course.curves.setdefault(name, []).append(value)
+        loss = course.curves.get("loss", [])
+        if course.lost is None and loss and not math.isfinite(loss[-1]):
+            course.lost, course.lost_weights = self._step - 1, find_lost(self.model)
+        if loss and math.isfinite(loss[-1]):
+            course.losses.append((self._step - 1, loss[-1]))
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Hand the findings to the history; print them."""
+        if self._adoptions is not None:
+            self._adoptions.limit, self._adoptions.eagerly = None, False
+        if self._watch is not None:
+            self._watch.end_hooks()
+        self._watch = self._adoptions = None
+        if self.model.history is not None:
+            self.model.history.findings = self.findings
+        if self.verbose if self.verbose is not None else bool((self.params or {}).get("verbose")):
+            self.findings.show()
+
+
+def memory_in_use(device: torch.device) -> float | None:
+    """The share of memory in use: of the device, or of what is there for this process; None if unknown."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / torch.cuda.get_device_properties(device).total_memory
+    if device.type != "cpu" or not _STATUS.exists() or not _MEMORY.exists():
+        return None
+    resident = int(_STATUS.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    lines = (line.split() for line in _MEMORY.read_text().splitlines()[:3])
+    free = {name: int(size) * 1024 for name, size, *_ in lines}["MemAvailable:"]
+    bounds = [text for path in _LIMITS if path.exists() and (text := path.read_text().strip()).isdigit()]
+    return resident / min([resident + free, *map(int, bounds)])
+
+
+def _rate_of(optimizer: Any) -> float | None:
+    try:
+        return float(optimizer.learning_rate)
+    except (AttributeError, TypeError):
+        return None
+
+
+def _metrics_of(model: Any) -> tuple[str, ...]:
+    names: list[str] = []
+    for metric in model.metrics:
+        names += [part.name for part in getattr(metric, "metrics", None) or [metric]]
+    return tuple(name for name in names if name != "loss")
+
+
+_listening: list[list[Doctor]] = []
+
+
+@contextlib.contextmanager
+def in_every_fit() -> Iterator[list[Doctor]]:
+    """Have a doctor in every `fit` within; gives the list of them, which grows.
+
+    Example:
+        >>> from lamina import Sequential, layers
+        >>> model = Sequential([layers.Input((2,)), layers.Dense(1)])
+        >>> model.compile("sgd", loss="mse")
+        >>> with in_every_fit() as doctors:
+        ...     _ = model.fit(torch.randn(8, 2), torch.randn(8, 1), verbose=0)
+        >>> len(doctors)
+        1
+    """
+    doctors: list[Doctor] = []
+    _listening.append(doctors)
+    try:
+        yield doctors
+    finally:
+        _listening.remove(doctors)
+
+
+def doctor_for(given: Any) -> Doctor | None:
+    """The doctor of a fit, for what it was given as `doctor`; None for none.
+
+    Raises:
+        ArgumentTypeError: it is neither True, False, None nor a Doctor.
+    """
+    if given is not None and not isinstance(given, (bool, Doctor)):
+        raise ArgumentTypeError(
+            "doctor is not usable.",
+            where="fit(doctor=...)",
+            expected="True, False or a callbacks.Doctor",
+            received=repr(given),
+        )
+    doctor = given if isinstance(given, Doctor) else Doctor() if given else None
+    if _listening:
+        doctor = doctor or Doctor(verbose=False)
+        _listening[-1].append(doctor)
+    return doctor
