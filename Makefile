@@ -1,6 +1,7 @@
 # run    trains a small CNN on handwritten digits and writes its curves, predictions and model to demo/
 # test   runs the whole test suite; ARGS="tests/layers -k dense" narrows it
-# parity compares every op with the real Keras over all dtypes and unknown sizes (minutes); ARGS="add conv" runs some
+# parity compares ops, layers, losses, metrics and optimizers with the real Keras (long); ARGS="add conv fit" runs some
+# interop carries every layer and kind of model to the real Keras and back, in every kind of file (minutes)
 # check  runs the linters, the type checker and the architecture checks
 # bench  measures lamina and its peers; ARGS="mlp lstm --quick" measures some, ARGS="--help" says more
 # Each target sets up .venv by itself, once per change of pyproject.toml or constraints.txt.
@@ -8,7 +9,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: run test parity check format bench clean
+.PHONY: run test parity interop check format bench clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -22,6 +23,9 @@ test: .venv/.has-check
 
 parity: .venv/.has-check
 	OMP_NUM_THREADS=1 $(BIN)/python tools/parity.py $(ARGS)
+
+interop: .venv/.has-check
+	OMP_NUM_THREADS=1 $(BIN)/python tools/interop.py $(ARGS)
 
 check: .venv/.has-check
 	$(BIN)/ruff check .

@@ -87,6 +87,13 @@ def straight(rule: Callable[..., None], slots: int) -> Callable[[list[Tensor]], 
     return make
 
 
+def muon_of_torch(weights: list[Tensor]) -> Callable[[], Any]:
+    """torch's Muon, which takes matrices only and works on them in bfloat16, and its AdamW for the rest."""
+    matrices = torch.optim.Muon([weight for weight in weights if weight.dim() == 2], lr=RATE)
+    rest = torch.optim.AdamW([weight for weight in weights if weight.dim() != 2], lr=RATE, fused=True)
+    return lambda: (matrices.step(), rest.step())
+
+
 def of_torch(name: str, **options: Any) -> Callable[[list[Tensor]], Callable[[], Any]]:
     """The maker of an update by an optimizer of torch."""
     return lambda weights: getattr(torch.optim, name)(weights, lr=RATE, **options).step
@@ -116,6 +123,7 @@ PAIRS: dict[str, tuple[str, dict[str, Any], str, Any, int]] = {
     "Lamb": ("Lamb", {}, "straight", straight(lamb, 2), 2),
     "Ftrl": ("Ftrl", {}, "straight", straight(ftrl, 2), 2),
     "ScheduleFreeAdamW": ("ScheduleFreeAdamW", {}, "straight", straight(schedule_free, 2), 2),
+    "Muon": ("Muon", {}, "one by one", muon_of_torch, 1),
 }
 
 

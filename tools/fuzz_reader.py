@@ -4,7 +4,7 @@
     python tools/fuzz_reader.py --atheris --inputs 1000000  lets coverage guide it, where atheris is installed
 
 Every input goes through the reader of its kind: .keras archives, HDF5 weights and old models, safetensors files, JSON
-configs. What is read is read whole. An input that ends otherwise is kept in --out.
+configs, checkpoints of runs. What is read is read whole. An input that ends otherwise is kept in --out.
 """
 
 from __future__ import annotations
@@ -30,13 +30,19 @@ from typing import Any
 
 import numpy as np
 
-import lamina
-from lamina.core.errors import LaminaError
-from lamina.core.limits import Limits
-from lamina.saving.archive import CONFIG, METADATA, open_archive, parse_json
-from lamina.saving.hdf5 import WeightsReader
-from lamina.saving.models import open_weights
-from lamina.saving.safetensors import SafetensorsReader
+atheris: Any = importlib.import_module("atheris") if "--atheris" in sys.argv else None
+# What is imported within it tells atheris which of its lines run.
+tracing = atheris.instrument_imports(include=["lamina.saving", "lamina.core"]) if atheris else contextlib.nullcontext()
+
+with tracing:
+    import lamina
+    from lamina.core.errors import LaminaError
+    from lamina.core.limits import Limits
+    from lamina.saving.archive import CONFIG, METADATA, open_archive, parse_json
+    from lamina.saving.checkpoint import Snapshot, read_checkpoint
+    from lamina.saving.hdf5 import WeightsReader
+    from lamina.saving.models import open_weights
+    from lamina.saving.safetensors import SafetensorsReader
 
 SECONDS, MEMORY = 5, 256 << 20
 LIMITS = Limits(floor=4 << 20, memory=8 << 20, steps=20_000, objects=1000, json_bytes=1 << 20)
@@ -93,6 +99,14 @@ def read_config(content: bytes) -> None:
     lamina.saving.deserialize_keras_object(config, limits=LIMITS)
 
 
+def read_run(content: bytes) -> None:
+    """A checkpoint of a run that can be resumed."""
+    read_checkpoint(io.BytesIO(content), LIMITS)
+
+
+MAKING = (read_model, read_config)
+
+
 def _read_all(reader: Any) -> None:
     total = 0
     for path in reader.paths():
@@ -126,6 +140,9 @@ def seeds() -> list[tuple[Callable[[bytes], None], bytes]]:
             found.append((read_model, _small_archive(Path(folder, f"{index}.keras"))))
         second.save(Path(folder, "old.h5"))
         found.append((read_hdf5, Path(folder, "old.h5").read_bytes()))
+        state = {"epoch": 3, "weights": [w.detach() for w in second.weights], "shape": (1, 2), "seeds": np.arange(9)}
+        Snapshot(state).write(Path(folder, "run"))
+        found.append((read_run, Path(folder, "run").read_bytes()))
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         options = {"chunks": (4, 4), "compression": "gzip", "shuffle": True, "fletcher32": True}
@@ -191,15 +208,16 @@ class Fuzzer:
         self.failures: Counter[str] = Counter()
         self.slowest = 0.0
         self.memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        signal.signal(signal.SIGALRM, self._late)
+        # The time of the processor counts: a machine that others share may let an input wait.
+        signal.signal(signal.SIGPROF, self._late)
 
     def _late(self, *_: Any) -> None:
         raise TimeoutError(f"no answer after {SECONDS} seconds")
 
     def run(self, reader: Callable[[bytes], None], content: bytes) -> None:
         """One input."""
-        began = time.perf_counter()
-        signal.setitimer(signal.ITIMER_REAL, SECONDS)
+        began = time.process_time()
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
         try:
             reader(content)
             self.outcomes[f"{reader.__name__}: read"] += 1
@@ -212,8 +230,8 @@ class Fuzzer:
             place = next((f for f in reversed(frames) if "/lamina/" in f.filename), frames[-1])
             self._keep(reader, content, f"{type(error).__name__} in {place.filename}:{place.lineno}: {str(error)[:80]}")
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        self.slowest = max(self.slowest, time.perf_counter() - began)
+            signal.setitimer(signal.ITIMER_PROF, 0)
+        self.slowest = max(self.slowest, time.process_time() - began)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         if (peak - self.memory) << 10 > MEMORY:
             self._keep(reader, content, f"memory grew by {(peak - self.memory) >> 10} MB")
@@ -250,9 +268,9 @@ def main() -> int:
     importlib.import_module("torch._inductor.standalone_compile")
     began = time.perf_counter()
     if asked.atheris:
-        return _guided(fuzzer, corpus, asked.inputs)
+        return _guided(fuzzer, corpus, asked)
     luck = random.Random(asked.seed)
-    making = [pair for pair in corpus if pair[0] in (read_model, read_config)]
+    making = [pair for pair in corpus if pair[0] in MAKING]
     reading = [pair for pair in corpus if pair not in making]
     for count in range(1, asked.inputs + 1):
         reader, content = luck.choice(making if luck.random() < asked.models else reading)
@@ -263,22 +281,26 @@ def main() -> int:
     return int(bool(fuzzer.failures))
 
 
-def _guided(fuzzer: Fuzzer, corpus: list[tuple[Callable[[bytes], None], bytes]], count: int) -> int:
-    """Inputs found by coverage; the first byte says which reader."""
-    import atheris
-
-    readers = list(dict.fromkeys(reader for reader, _ in corpus))
-    atheris.instrument_all()
+def _guided(fuzzer: Fuzzer, corpus: list[tuple[Callable[[bytes], None], bytes]], asked: argparse.Namespace) -> int:
+    """Inputs found by coverage of lamina's files; the first byte says which reader. It ends the process by itself."""
+    readers = list(dict.fromkeys(reader for reader, _ in corpus if asked.models or reader not in MAKING))
+    began, done = time.perf_counter(), 0
 
     def one(content: bytes) -> None:
+        nonlocal done
+        done += 1
         if content:
             fuzzer.run(readers[content[0] % len(readers)], content[1:])
+        if done % 50_000 == 0 or done >= asked.inputs:
+            print(fuzzer.report(done, time.perf_counter() - began), flush=True)
 
-    with tempfile.TemporaryDirectory() as folder:
-        for index, (reader, content) in enumerate(corpus):
+    folder = tempfile.mkdtemp()
+    for index, (reader, content) in enumerate(corpus):
+        if reader in readers:
             Path(folder, str(index)).write_bytes(bytes([readers.index(reader)]) + content)
-        atheris.Setup([sys.argv[0], f"-runs={count}", "-max_len=65536", folder], one)
-        atheris.Fuzz()
+    options = ["-max_len=65536", "-timeout=60", "-rss_limit_mb=4096", f"-seed={asked.seed + 1}"]
+    atheris.Setup([sys.argv[0], f"-runs={asked.inputs}", *options, folder], one)
+    atheris.Fuzz()
     return int(bool(fuzzer.failures))
 
 

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Compares every op and every layer with the real Keras.
+"""Compares every op, every layer and what `fit` needs with the real Keras.
 
-    python tools/parity.py [OP ...] [layers] [LAYER ...]
+    python tools/parity.py [OP ...] [layers] [LAYER ...] [fit] [losses] [metrics] [optimizers] [schedules]
 
 Ops are tried with all dtypes, kinds of arguments and unknown sizes; layers with a grid of their arguments, inputs,
-masks and policies, gradients and state included. Prints a line while it runs, then a table and every difference.
-Exits with 1 if there is any that tests/parity/lattice_differences.py, or the end of tests/parity/layer_cases.py, does
-not explain, or an entry there that explains nothing any more.
+masks and policies, gradients and state included; losses, metrics, optimizers and schedules ("fit" is all four) with
+grids of theirs, awkward inputs, weights and masks, the optimizers for 50 steps. Prints a line while it runs, then a
+table and every difference. Exits with 1 if there is any that tests/parity/lattice_differences.py, the end of
+layer_cases.py or of a grid_*.py there does not explain, or an entry there that explains nothing any more.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 os.environ["KERAS_BACKEND"] = "torch"
 
-from tests.parity import lattice, layer_grid  # noqa: E402
+from tests.parity import grids, lattice, layer_grid  # noqa: E402
 from tests.parity.lattice_differences import DIFFERENCES  # noqa: E402
 from tests.parity.layer_cases import DIFFERENCES as LAYER_DIFFERENCES  # noqa: E402
 from tests.parity.layer_cases import TABLE  # noqa: E402
@@ -30,11 +31,18 @@ COLUMNS = ("cases", "trials", "no answer", "deliberate", "differences")
 
 
 def main(chosen: list[str]) -> int:
-    """Runs the ops and layers that were chosen, or all; the exit status."""
+    """Runs what was chosen, or all; the exit status."""
+    wanted = [grid for grid in grids.GRIDS if not chosen or {grid, "fit"} & set(chosen)]
+    everything = not chosen
+    chosen = [name for name in chosen if name not in ("fit", *grids.GRIDS)]
+    failed = sum([grids.report(grid) for grid in wanted])
+    if not chosen and not everything:
+        return 1 if failed else 0
     names = [name for name in TABLE if not chosen or "layers" in chosen or name in chosen]
     ops = [name for name in chosen if name not in TABLE and name != "layers"]
-    failed = run_ops(ops) if ops or not chosen else 0
-    return failed | run_layers(names) if names else failed
+    failed += run_ops(ops) if ops or not chosen else 0
+    failed += run_layers(names) if names else 0
+    return 1 if failed else 0
 
 
 def run_layers(names: list[str]) -> int:

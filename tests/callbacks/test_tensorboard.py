@@ -173,7 +173,10 @@ def test_learning_rates(tmp_path):
     fit(tmp_path / "schedule", small(SGD(schedules.ExponentialDecay(0.01, 3, 0.5))))
     rates = [event.value for event in read(tmp_path / "schedule" / "train").Scalars("epoch_learning_rate")]
     assert rates == pytest.approx([0.005, 0.0025])
-    fit(tmp_path / "two", small(MultiOptimizer(OptimizerMap(SGD(0.001, name="one"), {".*bias": SGD(0.002, name="two")}))))
+    fit(
+        tmp_path / "two",
+        small(MultiOptimizer(OptimizerMap(SGD(0.001, name="one"), {".*bias": SGD(0.002, name="two")}))),
+    )
     tags = read(tmp_path / "two" / "train").Tags()["scalars"]
     assert {"epoch_learning_rate_one", "epoch_learning_rate_two"} <= set(tags)
 

@@ -7,9 +7,7 @@ from tests.contract.harness import LayerCase
 PAIR = [(2, 6, 4), (2, 6, 4)]
 
 CASES = [
-    LayerCase(
-        "EinsumDense", {"equation": "ab,bc->ac", "output_shape": 3, "bias_axes": "c"}, compiles=True, exports=True
-    ),
+    LayerCase("EinsumDense", {"equation": "ab,bc->ac", "output_shape": 3, "bias_axes": "c"}, exports=True),
     LayerCase(
         "EinsumDense",
         {
@@ -23,7 +21,6 @@ CASES = [
         (2, 6, 3),
         "heads",
         unknown=(1,),
-        compiles=True,
         exports=True,
     ),
     LayerCase(
@@ -37,10 +34,10 @@ CASES = [
         unknown=(1, 2),
     ),
     LayerCase("EinsumDense", {"equation": "abc,bd->adc", "output_shape": (5, None)}, (2, 3, 4), "general", frames=20),
-    LayerCase("Attention", {}, PAIR, keeps_mask=True, frames=10, compiles=True, unknown=(1,), exports=True),
+    LayerCase("Attention", {}, PAIR, keeps_mask=True, frames=10, unknown=(1,), exports=True),
     LayerCase("Attention", {"use_scale": True}, [(2, 6, 4), (2, 3, 4), (2, 3, 4)], "key", frames=13, unknown=(1,)),
     LayerCase("Attention", {"score_mode": "concat", "dropout": 0.5}, PAIR, "concat", frames=10, tolerance=1e-4),
-    LayerCase("AdditiveAttention", {}, PAIR, keeps_mask=True, frames=10, compiles=True, unknown=(1,)),
+    LayerCase("AdditiveAttention", {}, PAIR, keeps_mask=True, frames=10, unknown=(1,)),
     LayerCase(
         "ReversibleEmbedding",
         {"input_dim": 10, "output_dim": 4, "tie_weights": False},

@@ -7,7 +7,7 @@ from tests.contract.harness import LayerCase
 IMAGE, WIDE, FIRST, SINGLE = (2, 6, 5, 3), (2, 8, 12, 3), (2, 3, 6, 5), (6, 5, 3)
 
 CASES = [
-    LayerCase("Resizing", {"height": 4, "width": 7}, IMAGE, frames=None, compiles=True, exports=True),
+    LayerCase("Resizing", {"height": 4, "width": 7}, IMAGE, frames=None, exports=True),
     LayerCase("Resizing", {"height": 4, "width": 7, "data_format": "channels_first"}, FIRST, "first", frames=None),
     LayerCase(
         "Resizing",
@@ -19,7 +19,7 @@ CASES = [
     LayerCase(
         "Resizing", {"height": 9, "width": 7, "crop_to_aspect_ratio": True, "antialias": True}, WIDE, "cut", frames=None
     ),
-    LayerCase("CenterCrop", {"height": 4, "width": 3}, IMAGE, frames=None, compiles=True, exports=True),
+    LayerCase("CenterCrop", {"height": 4, "width": 3}, IMAGE, frames=None, exports=True),
     LayerCase("CenterCrop", {"height": 9, "width": 3}, IMAGE, "too small", frames=None),
     LayerCase("RandomCrop", {"height": 4, "width": 3, "seed": 1}, IMAGE, frames=None),
     LayerCase("RandomFlip", {"mode": "horizontal"}, IMAGE, unknown=(1, 2), frames=None),

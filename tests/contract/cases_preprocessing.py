@@ -14,11 +14,11 @@ STFT = {"frame_length": 32, "frame_step": 20}
 FULL = ("float32", "float64")
 
 CASES = [
-    LayerCase("Rescaling", {"scale": 0.5, "offset": 1.0}, TABLE, keeps_mask=True, compiles=True, exports=True),
+    LayerCase("Rescaling", {"scale": 0.5, "offset": 1.0}, TABLE, keeps_mask=True, exports=True),
     LayerCase("Rescaling", {"scale": [0.5, 1.0, 2.0]}, TABLE, "channels", frames=None),
-    LayerCase("Normalization", MOMENTS, TABLE, keeps_mask=True, compiles=True, exports=True, frames=None),
+    LayerCase("Normalization", MOMENTS, TABLE, keeps_mask=True, exports=True, frames=None),
     LayerCase("Normalization", {"axis": None, "mean": 1.0, "variance": 2.0}, TABLE, "one", unknown=(1,), frames=None),
-    LayerCase("Normalization", {"invert": True}, TABLE, "learned", frames=None, compiles=True, exports=True),
+    LayerCase("Normalization", {"invert": True}, TABLE, "learned", frames=None, exports=True),
     LayerCase(
         "Discretization",
         BINS,
@@ -39,7 +39,6 @@ CASES = [
         unknown=(1,),
         input_gradient=False,
         frames=None,
-        compiles=True,
         exports=True,
     ),
     LayerCase(

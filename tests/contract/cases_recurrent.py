@@ -54,7 +54,7 @@ GATED_CASES = [
     dataclasses.replace(case, config_extra=frozenset({"seed"})) if case.layer == "SimpleRNN" else case
     for name in ("LSTM", "GRU", "SimpleRNN")
     for case in (
-        LayerCase(name, GATED, STEPS, unknown=(1,), frames=None, compiles=True, exports=True),
+        LayerCase(name, GATED, STEPS, unknown=(1,), frames=None, exports=True),
         LayerCase(
             name,
             {**GATED, "return_sequences": True},
@@ -63,17 +63,16 @@ GATED_CASES = [
             unknown=(1,),
             frames=None,
             keeps_mask=True,
-            compiles=True,
             exports=True,
         ),
         LayerCase(name, EVERYTHING, STEPS, "all arguments", frames=None),
-        LayerCase(name, {**GATED, "activation": "relu", "unroll": True}, STEPS, "relu", frames=None, compiles=True),
+        LayerCase(name, {**GATED, "activation": "relu", "unroll": True}, STEPS, "relu", frames=None),
     )
 ]
 
 FILTERS = {"filters": 3, "kernel_size": 3}
 CONVOLUTIONAL = [
-    LayerCase("ConvLSTM1D", FILTERS, (2, 4, 7, 2), frames=None, unknown=(1,), compiles=True, exports=True),
+    LayerCase("ConvLSTM1D", FILTERS, (2, 4, 7, 2), frames=None, unknown=(1,), exports=True),
     LayerCase(
         "ConvLSTM2D",
         {**FILTERS, "padding": "same", "strides": 2, "return_sequences": True, "activity_regularizer": "l2"},
@@ -96,9 +95,7 @@ CASES = [
     *GATED_CASES,
     LayerCase("GRU", {**GATED, "reset_after": False}, STEPS, "reset before", unknown=(1,), frames=None),
     HoldingCase("RNN", {"return_state": True}, STEPS, frames=None, inner="GRUCell", inner_arguments=GATED),
-    HoldingCase(
-        "Bidirectional", {}, STEPS, unknown=(1,), frames=None, compiles=True, inner="LSTM", inner_arguments=GATED
-    ),
+    HoldingCase("Bidirectional", {}, STEPS, unknown=(1,), frames=None, inner="LSTM", inner_arguments=GATED),
     HoldingCase(
         "Bidirectional",
         {"merge_mode": "sum"},
@@ -126,7 +123,6 @@ CASES = [
         unknown=(1,),
         frames=None,
         keeps_mask=True,
-        compiles=True,
         exports=True,
         inner="Dense",
         inner_arguments={"units": 3},

@@ -64,12 +64,10 @@ LOOKUP: dict[str, Any] = {
     "policies": ("float32",),
     "output_dtype": torch.int64,
 }
-WORDS: dict[str, Any] = LOOKUP | {"kind": "text", "eager": "other than tensors"}
+WORDS: dict[str, Any] = LOOKUP | {"kind": "text", "eager": "other than tensors", "compiles": False}
 
 ATTENTION = [
-    LayerCase(
-        "MultiHeadAttention", HEADS, SEQUENCES, spread=True, unknown=(1,), frames=None, compiles=True, exports=True
-    ),
+    LayerCase("MultiHeadAttention", HEADS, SEQUENCES, spread=True, unknown=(1,), frames=None, exports=True),
     LayerCase(
         "MultiHeadAttention",
         {**HEADS, "value_dim": 5, "output_shape": 7, "use_bias": False, "dropout": 0.1, "kernel_regularizer": "l2"},
@@ -78,15 +76,13 @@ ATTENTION = [
         spread=True,
         frames=None,
     ),
-    LayerCase(
-        "GroupQueryAttention", GROUPED, SEQUENCES, spread=True, unknown=(1,), frames=None, compiles=True, exports=True
-    ),
+    LayerCase("GroupQueryAttention", GROUPED, SEQUENCES, spread=True, unknown=(1,), frames=None, exports=True),
     LayerCase("GroupQueryAttention", {**GROUPED, "use_bias": False}, SHORT, "keys", spread=True, frames=None),
 ]
 
 CELLS = [
     *(
-        LayerCase(name, {"units": 3}, [(2, 4), (2, 3)], spread=True, frames=None, compiles=True)
+        LayerCase(name, {"units": 3}, [(2, 4), (2, 3)], spread=True, frames=None)
         for name in ("GRUCell", "SimpleRNNCell")
     ),
     LayerCase("LSTMCell", {"units": 3}, [(2, 4), [(2, 3), (2, 3)]], spread=True, frames=None),
@@ -105,7 +101,7 @@ CASES = [
     *ATTENTION,
     *CELLS,
     *TEXT,
-    LayerCase("Lambda", {"function": doubled}, (2, 5), frames=None, compiles=True, exports=True),
+    LayerCase("Lambda", {"function": doubled}, (2, 5), frames=None, exports=True),
     MadeCase("Pipeline", {}, (2, 6, 5, 3), frames=None, untyped=True, policies=("float32",), of=_pipeline),
     MadeCase(
         "TorchModuleWrapper",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import nn
 import lamina
 from lamina import layers, ops
 from lamina.core.errors import ArgumentError, MissingPackageError, StateError, UnsupportedError
-from lamina.export import ExportArchive, load_archive, torch_state_dict
+from lamina.export import ExportArchive, torch_state_dict
 from lamina.export.formats import ExportError, _compare
 from lamina.export.signature import signature_of
 from lamina.training import compiler
@@ -248,7 +249,11 @@ def test_an_archive_of_several_functions(tmp_path):
         with pytest.raises(ArgumentError):
             archive.add_endpoint(name, model)
     archive.write_out(tmp_path / "served", verbose=False)
-    served = load_archive(tmp_path / "served")
+    served = {name: torch.export.load(tmp_path / "served" / f"{name}.pt2").module() for name in ("serve", "double")}
+    assert json.loads((tmp_path / "served" / "archive.json").read_text())["endpoints"]["double"][0]["shape"] == [
+        None,
+        10,
+    ]
     x = torch.randn(6, 10)
     np.testing.assert_allclose(served["double"](x).detach(), 2 * dense(x).detach(), atol=1e-6)
     inputs = {"one": torch.ones(4, 4), "two": torch.ones(4, 6)}

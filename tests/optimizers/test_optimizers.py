@@ -552,3 +552,43 @@ def test_large_weights_are_updated_like_small_ones(name):
         with theirs.explicit():
             theirs.apply([gradient], [pieces])
     np.testing.assert_allclose(whole.numpy(), pieces.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(8, 100), (100, 8), (3, 8, 100), (3, 100, 8), (20, 30)])
+@pytest.mark.parametrize("rank", [None, 2])
+def test_muon_iterates_on_long_and_stacked_matrices_as_on_others(shape, rank):
+    torch.manual_seed(0)
+    matrices = torch.randn(shape)
+    if rank:
+        matrices = torch.randn(*shape[:-1], rank) @ torch.randn(*shape[:-2], rank, shape[-1])
+    optimizer = optimizers.Muon()
+    wanted = matrices.double() if shape[-2] <= shape[-1] else matrices.double().mT
+    wanted = wanted / (torch.linalg.matrix_norm(wanted, keepdim=True) + 1e-7)
+    for _ in range(5):
+        square = wanted @ wanted.mT
+        wanted = optimizer.muon_a * wanted + (optimizer.muon_b * square + optimizer.muon_c * square @ square) @ wanted
+    wanted = wanted if shape[-2] <= shape[-1] else wanted.mT
+    found = optimizer.zeropower_via_newtonschulz5(matrices, 5).double()
+    assert float((found - wanted).norm() / wanted.norm()) < 3e-4
+
+
+@pytest.mark.parametrize("least", [0.1, 1e-9, 0.0])
+def test_adagrad_adds_epsilon_under_the_root_whatever_sums_were_loaded(least):
+    rng = np.random.default_rng(0)
+    first, sums = rng.normal(size=50), rng.random(50) * 1e-6 + least
+    weight = torch.nn.Parameter(torch.tensor(first, dtype=torch.float32))
+    optimizer = optimizers.Adagrad(0.1)
+    optimizer.build([weight])
+    optimizer.load_own_variables({"0": np.int64(0), "1": np.float32(0.1), "2": sums.astype("float32")})
+    for _ in range(5):
+        gradient = rng.normal(size=50) * 1e-5
+        sums = sums + gradient**2
+        first = first - 0.1 * gradient / np.sqrt(sums + 1e-7)
+        optimizer.apply([torch.tensor(gradient, dtype=torch.float32)], [weight])
+    np.testing.assert_allclose(weight.detach().numpy(), first, rtol=2e-6, atol=1e-6)
+
+
+def test_legacy_optimizers_say_where_they_are_today():
+    for name in ("Adagrad", "Adam", "Ftrl", "Optimizer", "RMSprop", "SGD"):
+        with pytest.raises(ImportError, match=r"lamina\.optimizers"):
+            getattr(optimizers.legacy, name)(0.1)

@@ -150,11 +150,11 @@ def _words(options: dict[str, Any]) -> str:
 DELIBERATE: dict[str, str] = {
     r"only keras refuses: .*output with shape": "Keras on torch multiplies weights in place, without broadcasting.",
     r"from_logits.* nan, .*only keras refuses": "torch checks probabilities on the CPU; elsewhere the answer is NaN.",
-    r"dtype='float64'.* is torch.float64": "The dtype asked for is kept.",
+    r"dtype='float64'.* is torch.float64|CTC\(dtype='float64'.* extreme": "The dtype asked for is kept.",
     r"Generalized.*(: result 1| nan, .*: result 0)": "No NaN from a probability of 0, or from that of another class.",
     r"Huber.*float16.* extreme": "No overflow of squares in 16 bits.",
+    r"Sparse.*from_logits.*float16.* extreme": "No overflow of a sum in 16 bits.",
     r"CosineSimilarity.*(zeros.*nan|float16)": "No NaN for zeros, and no overflow of squares in 16 bits.",
     r"FocalCrossentropy.*from_logits.* extreme": "The loss of a logit is exact; Keras caps it.",
-    r"ignore_class.*: result 1 .*keras has \[nan": "What is ignored has no gradient, whatever the prediction.",
 }
 """Patterns of "case: difference", and why lamina does otherwise."""

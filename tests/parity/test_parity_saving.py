@@ -585,3 +585,38 @@ def test_old_whole_models(build, shape, width, direction, tmp_path):
         assert int(found.optimizer.iterations) == int(model.optimizer.iterations)
         for one, other in zip(model.optimizer.variables, found.optimizer.variables, strict=True):
             np.testing.assert_allclose(np.asarray(other.detach()), one.numpy(), rtol=1e-6, atol=1e-7)
+
+
+def test_modes_that_keras_notes():
+    """Keras writes the default of `training` into every call; the model's mode counts all the same."""
+    x = keras.Input((6, 6, 3))
+    y = keras.layers.BatchNormalization()(keras.layers.RandomFlip()(keras.layers.Dropout(0.5)(x)), training=False)
+    config = keras.Model(x, y).to_json()
+    assert '"training": true' in config and '"training": false' in config
+    ours = lamina.models.model_from_json(config)
+    assert [node.kwargs.get("training") for node in ours._nodes[1:]] == [None, None, False]
+    data = np.abs(batch(2, 6, 6, 3)) + 1
+    calm, learning = (np.asarray(ours(data, training=mode).detach()) for mode in (False, True))
+    np.testing.assert_allclose(calm, data, rtol=1e-3)
+    assert (learning == 0).any()
+
+
+WRAPPINGS = [lambda y: [y], lambda y: (y,), lambda y: {"a": y}, lambda y: [[y]], lambda y: [y, y]]
+
+
+@pytest.mark.parametrize("wrap", WRAPPINGS)
+def test_structure_of_outputs(wrap):
+    def form(value):
+        if isinstance(value, dict):
+            return {key: form(part) for key, part in value.items()}
+        return [form(part) for part in value] if isinstance(value, (list, tuple)) else "leaf"
+
+    found = []
+    for k in (keras, lamina):
+        x = k.Input((6,))
+        model = k.Model(x, wrap(k.layers.Dense(2)(x)))
+        symbols = model(k.Input((6,)))
+        data = batch(2, 6)
+        results = (model(data), model.predict(data, verbose=0), model.predict_on_batch(data), symbols)
+        found.append([*map(form, results), model.output_shape, model.input_shape])
+    assert found[0] == found[1]

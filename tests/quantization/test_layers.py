@@ -181,7 +181,7 @@ def test_an_adapter_learns_on_frozen_integers():
 
 
 @pytest.mark.parametrize("units", [7, 8])
-@pytest.mark.parametrize(("rows", "size"), [(16, None), (16, 4), (10, 4), (6, 4)])
+@pytest.mark.parametrize(("rows", "size"), [(16, None), (16, 4), (10, 4), (6, 4), (80, 40)])
 def test_packed_kernels_are_multiplied_without_being_sorted(rows, size, units):
     """The quick way gives what the restored kernel gives, going forwards and backwards."""
     layer = layers.Dense(units)
@@ -194,3 +194,25 @@ def test_packed_kernels_are_multiplied_without_being_sorted(rows, size, units):
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     gradients = [torch.autograd.grad((y * factor).sum(), x)[0] for y in (found, expected)]
     torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-5)
+
+
+def test_groups_need_not_be_rows_one_after_the_other():
+    """Whatever gives the group numbers, and also where the layer was called with others before."""
+    layer = layers.Dense(6)
+    layer.build((None, 16))
+    layer.quantize("int4", config=Int4QuantizationConfig(block_size=4))
+    x = torch.randn(3, 16)
+    rows, others = layer.g_idx.clone(), layer.g_idx.flip(0)
+    file: dict[str, torch.Tensor] = {}
+    layer.save_own_variables(file)
+    last = {str(len(file) - 1): others.numpy()}
+    for give, expected in (
+        (lambda: layer(x), True),
+        (lambda: layer.g_idx.assign(others), False),
+        (lambda: layer.load_state_dict({**layer.state_dict(), "g_idx": rows}), True),
+        (lambda: layer.load_own_variables({**file, **last}), False),
+    ):
+        give()
+        for one in (layer, copy.deepcopy(layer), torch.compile(layer, backend="eager", fullgraph=True)):
+            torch.testing.assert_close(one(x), x @ layer.schemes["int4"].restored(layer), rtol=1e-5, atol=1e-5)
+        assert layer._groups_in_rows is expected

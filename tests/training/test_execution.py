@@ -15,7 +15,7 @@ import torch
 
 import lamina
 from lamina import layers
-from lamina.training import adoption, compiler
+from lamina.training import adoption, code_store, compiler
 from lamina.training.adoption import Adoptions
 from lamina.training.report import ExecutionReport, StepReport
 
@@ -161,6 +161,15 @@ def test_a_failing_compiler_is_reported(monkeypatch):
     model = make(jit_compile=True)
     with pytest.warns(UserWarning, match="run eagerly: compiling failed: no space"):
         model.fit(X, Y, batch_size=16, epochs=2, verbose=0)
+
+
+@needs_compiler
+def test_a_compilation_that_takes_too_long_is_given_up(monkeypatch):
+    monkeypatch.setattr(code_store, "_SECONDS_AWAITED", 1)
+    model = make(jit_compile=True)
+    with pytest.warns(UserWarning, match="run eagerly: compiling failed: it did not end within 1 seconds"):
+        model.fit(X[:40], Y[:40], batch_size=20, epochs=2, verbose=0)
+    assert not [name for name in os.listdir(code_store.code_folder()) if name.startswith(".")]
 
 
 def test_whatever_fails_on_the_way_leaves_training_as_it_was(monkeypatch):

@@ -170,7 +170,7 @@ def function(inputs: Sequence[Any], outputs: Any, updates: Any = None, name: str
         chosen = values[: len(symbolic)] if isinstance(values, (list, tuple)) else [values]
         with torch.no_grad():
             results = graph([convert_to_tensor(value) for value in chosen])
-        return tree.map_structure(convert_to_numpy, results)
+        return tree.pack_sequence_as(outputs, [convert_to_numpy(result) for result in tree.flatten(results)])
 
     return run
 

@@ -1,4 +1,4 @@
-"""Files under the names that old scripts give them: whole models and weights in .h5 and .hdf5."""
+"""Weights and checkpoints under the names that old scripts give them, in .h5 and .hdf5."""
 
 from __future__ import annotations
 
@@ -20,43 +20,6 @@ def is_old(path: Any) -> bool:
     return name.endswith(_OLD) and not name.endswith(".weights.h5")
 
 
-def in_todays_format(path: Any) -> str:
-    """The path of the .keras file that is written in place of an old one.
-
-    Example:
-        >>> in_todays_format("best.hdf5")
-        'best.keras'
-    """
-    old = Path(path)
-    return str(old.with_name(old.name.removesuffix(old.suffix) + ".keras"))
-
-
-def saving_models(save: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of (model, path) that writes whole models, which for an old path writes a .keras file beside it."""
-
-    @functools.wraps(save)
-    def call(self: Any, filepath: Any, *args: Any, **kwargs: Any) -> Any:
-        if not is_old(filepath):
-            return save(self, filepath, *args, **kwargs)
-        kwargs.pop("save_format", None)
-        kwargs.pop("include_optimizer", None)
-        path = in_todays_format(filepath)
-        say_once(f"Whole models are not written as HDF5: {path} is written in place of {filepath}.")
-        return save(self, path, *args, **kwargs)
-
-    return call
-
-
-def loading_models(load: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of a path that reads models, which for an old path reads the .keras file beside it."""
-
-    @functools.wraps(load)
-    def call(filepath: Any, *args: Any, **kwargs: Any) -> Any:
-        return load(_written_instead(filepath), *args, **kwargs)
-
-    return call
-
-
 def saving_weights(save: Callable[..., Any]) -> Callable[..., Any]:
     """`Model.save_weights` that takes old paths too; what it writes there is of today's layout."""
 
@@ -71,16 +34,6 @@ def saving_weights(save: Callable[..., Any]) -> Callable[..., Any]:
             save(self, interim, **kwargs)
             os.replace(interim, filepath)
         return None
-
-    return call
-
-
-def loading_weights(load: Callable[..., Any]) -> Callable[..., Any]:
-    """`Model.load_weights` that for the old path of a whole model reads the .keras file beside it."""
-
-    @functools.wraps(load)
-    def call(self: Any, filepath: Any, *args: Any, **kwargs: Any) -> Any:
-        return load(self, _written_instead(filepath), *args, **kwargs)
 
     return call
 
@@ -102,10 +55,3 @@ def checkpoints(init: Callable[..., None]) -> Callable[..., None]:
         self.filepath = os.fspath(filepath)
 
     return call
-
-
-def _written_instead(filepath: Any) -> Any:
-    """The .keras file that stands beside an old path at which there is nothing; else the path."""
-    if is_old(filepath) and not os.path.exists(filepath) and os.path.exists(in_todays_format(filepath)):
-        return in_todays_format(filepath)
-    return filepath

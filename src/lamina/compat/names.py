@@ -67,7 +67,7 @@ MODULES: dict[str, tuple[str, ...]] = {
 }
 """Modules of earlier versions, and the namespaces in which their names are looked up today."""
 
-NOT_OLD = {"preprocessing", "preprocessing.image", "preprocessing.sequence", "optimizers.legacy"}
+NOT_OLD = {"preprocessing", "preprocessing.image", "preprocessing.sequence"}
 """Modules that today's Keras still has, but that hold more names here."""
 
 

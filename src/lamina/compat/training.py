@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lamina import models, optimizers, saving
+from lamina import optimizers
 from lamina.callbacks import CallbackList, History, ModelCheckpoint, ReduceLROnPlateau
 from lamina.compat import files
 from lamina.compat.history import OldKeys, answering
@@ -279,13 +279,8 @@ def install_arguments() -> None:
     _wrap(Model, "metrics_names", _metrics_by_name)
     _wrap(Layer, "add_weight", weight_named_first)
     _wrap(Model, "save_weights", files.saving_weights)
-    _wrap(Model, "load_weights", files.loading_weights)
     _wrap(ModelCheckpoint, "__init__", files.checkpoints)
     _wrap(ReduceLROnPlateau, "__init__", _with_old_epsilon)
-    for module in (saving, models):
-        for name, around in (("save_model", files.saving_models), ("load_model", files.loading_models)):
-            if name in vars(module):
-                _replace(module, name, around(vars(module)[name]))
     for name, cls in vars(optimizers).items():
         if _takes_a_rate(cls):
             _replace(cls, "__init__", with_old_rates(cls.__init__, name))

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from lamina.core import tree
-from lamina.core.errors import ArgumentError, ArgumentTypeError, FileError, StateError, listing
+from lamina.core.errors import ArgumentError, ArgumentTypeError, StateError, listing
 from lamina.core.registry import builtin
 from lamina.export.program import capture, quiet, without_own_operations
 from lamina.export.signature import signature_of
@@ -25,7 +25,7 @@ class ExportArchive:
     """Collects functions of models, and writes each as a `torch.export` program into a folder.
 
     Keras writes a SavedModel here, which TensorFlow serves. This folder holds `NAME.pt2` for each endpoint, which
-    `torch.export.load` reads, and `archive.json`; `load_archive` gives the endpoints back.
+    `torch.export.load` reads (which unpickles: load only what you trust), and `archive.json`, which names the inputs.
 
     Example:
         >>> import tempfile
@@ -35,7 +35,7 @@ class ExportArchive:
         >>> archive.track_and_add_endpoint("serve", model, None)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     archive.write_out(folder, verbose=False)
-        ...     served = load_archive(folder)["serve"](torch.ones(3, 4))
+        ...     served = torch.export.load(f"{folder}/serve.pt2").module()(torch.ones(3, 4))
         >>> tuple(served.shape)
         (3, 2)
 
@@ -189,25 +189,3 @@ class _Function(nn.Module):
     def forward(self, *args: Any) -> Any:
         """What the function gives."""
         return self.function(*args)
-
-
-def load_archive(filepath: Any) -> dict[str, Any]:
-    """The endpoints of a folder that `ExportArchive.write_out` wrote, as functions of tensors, by name.
-
-    torch reads the programs; load only what you trust.
-
-    Args:
-        filepath: the folder.
-
-    Raises:
-        FileError: it is no such folder.
-    """
-    folder = Path(filepath)
-    try:
-        index = json.loads((folder / _INDEX).read_text())
-        names = [name for name in index["endpoints"] if name.isidentifier()]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise FileError(
-            f"This is no exported archive: {error}", where="load_archive", received=str(filepath)
-        ) from error
-    return {name: torch.export.load(folder / f"{name}.pt2").module() for name in names}

@@ -15,6 +15,7 @@ from lamina.core.errors import ArgumentError, UnsupportedError
 from lamina.core.policies import QuantizedFloat8DTypePolicy
 from lamina.layers.direct import DIRECT
 from lamina.layers.quantized_weights import QuantizableWeight, Scheme, held, read, straight_through
+from lamina.ops.control import is_recorded
 from lamina.quantizers.arithmetic import (
     abs_max_quantize_grouped_with_zero_point,
     compute_float8_amax_history,
@@ -129,7 +130,7 @@ class Int4Kernel(Scheme):
     def sides(self, layer: Any) -> tuple[int, int]:
         """The kernel's size as a matrix."""
         shape = layer._weight_shape
-        rows = math.prod(shape[axis] for axis in layer._axes.met_kernel)
+        rows = math.prod([shape[axis] for axis in layer._axes.met_kernel])  # Dynamo takes no generator here
         return rows, math.prod(shape) // rows
 
     def values(self, layer: Any, weight: Tensor, config: Any) -> dict[str, Tensor]:
@@ -161,22 +162,44 @@ class Int4Kernel(Scheme):
             return (layer.cast(matrix) / scale).reshape(layer._weight_shape)
         return dequantize_with_sz_map(matrix, scale, zero, held(layer, "g_idx"), 0).reshape(layer._weight_shape)
 
+    def loaded(self, layer: Any) -> None:
+        """Look at the group numbers now: compiled steps do not, and are made anew when the answer has changed."""
+        size = block_size(layer, layer.quantization_config)
+        if size is not None:
+            self._in_rows(layer, size)
+
+    def _in_rows(self, layer: Any, size: int) -> bool:
+        """Whether a group is as many rows, one after the other: `quantize` makes it so, a file need not.
+
+        Looked up once for each content of the group numbers; not known where no value may be read before that.
+        """
+        own, numbers = layer.__dict__, held(layer, "g_idx")
+        if not torch.compiler.is_compiling() and not torch._C._len_torch_dispatch_stack():
+            content = numbers.data_ptr(), 0 if numbers.is_inference() else numbers._version
+            if own.get("_groups_seen") != content:
+                expected = group_numbers(size, numbers.shape).to(numbers.device)
+                own["_groups_seen"] = content
+                own["_groups_in_rows"] = len(numbers) % size == 0 and bool((numbers == expected).all())
+        return own.get("_groups_in_rows", False)
+
     def _quick(self, layer: Any, inputs: Tensor, scale: Tensor) -> Tensor:
         """The product with the float kernel, its even columns before the odd ones: results are sorted, not weights."""
         packed, zero = held(layer, "kernel"), held(layer, "kernel_zero")
         (rows, columns), half, meeting = self.sides(layer), packed.shape[1], layer._meeting
         codes = torch.cat(((packed << 4) >> 4, packed >> 4), 1)
+        x = inputs.reshape(-1, rows)
         if zero is None:
-            matrix = codes.to(inputs.dtype)
+            outputs = torch.mm(x, codes.to(inputs.dtype))
         else:
-            # A group is as many rows, one after the other.
-            zeros, scales = (
+            zeros, scales = [
                 torch.cat((by[:, ::2], torch.nn.functional.pad(by[:, 1::2], (0, columns % 2))), 1).unsqueeze(1)
                 for by in (zero, scale)
-            )
-            groups = codes.view(len(scale), -1, 2 * half).sub_(zeros)
-            matrix = groups.to(inputs.dtype).mul_(scales).view(rows, 2 * half)
-        outputs = torch.mm(inputs.reshape(-1, rows), matrix)
+            ]
+            groups = codes.view(len(scale), -1, 2 * half).sub_(zeros).to(inputs.dtype)
+            if not is_recorded() and 4 * len(x) <= groups.shape[1]:  # there are fewer products to scale than weights
+                outputs = torch.bmm(x.view(len(x), *groups.shape[:2]).transpose(0, 1), groups).mul(scales).sum(0)
+            else:
+                outputs = torch.mm(x, groups.mul_(scales).view(rows, 2 * half))
         outputs = outputs.view(-1, 2, half).transpose(1, 2).flatten(1)[:, :columns]
         outputs = outputs / scale if zero is None else outputs
         return outputs.reshape(*inputs.shape[: inputs.ndim - meeting], *layer._weight_shape[meeting:])
@@ -189,9 +212,7 @@ class Int4Kernel(Scheme):
             # The quick way scales products, which could leave the range of float16.
             size = block_size(layer, layer.quantization_config)
             quick = (
-                (size is None or self.sides(layer)[0] % size == 0)
-                and layer._meeting
-                and inputs.dtype is not torch.float16
+                layer._meeting and inputs.dtype is not torch.float16 and (size is None or self._in_rows(layer, size))
             )
             outputs = self._quick(layer, inputs, scale) if quick else layer._product(inputs, self.restored(layer))
             return layer._completed(inputs, outputs)
@@ -304,6 +325,10 @@ class CalibratedKernel(Scheme):
         kernel = layer._parameters["kernel"]
         with torch.no_grad():
             layer._fill(calibration.quantize(kernel.detach().reshape(matrix_sides(layer))), kernel.device)
+        layer._calibrated()
+
+    def loaded(self, layer: Any) -> None:
+        """From now on compute with what the file has given."""
         layer._calibrated()
 
     def read(self, layer: Any) -> Tensor:

@@ -55,6 +55,9 @@ class Scheme(abc.ABC):
         """What the attribute of the float weight reads as."""
         return held(layer, layer.lora_target)
 
+    def loaded(self, layer: Any) -> None:  # noqa: B027
+        """Take note that a file has given the weights."""
+
     def merged(self, layer: Any) -> dict[str, Tensor]:
         """The weights by name with the low-rank addition in them."""
         return self.values(layer, self.restored(layer) + layer.low_rank_weight(), None)
@@ -233,8 +236,8 @@ class QuantizableWeight(LowRank):
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
         """Read the layer's own weights from a mapping; an addition begins anew from nothing."""
         super().load_own_variables(store)
-        if self.quantization_mode in ("gptq", "awq"):
-            self._calibrated()
+        if self.quantization_mode is not None:
+            self._scheme(self.quantization_mode).loaded(self)
 
     def _calibrated(self) -> None:
         """From now on, compute with the quantized weight that a calibration or a file has given."""

@@ -131,17 +131,24 @@ def apply_mask(sample_weight: Any, mask: Tensor | None, dtype: torch.dtype, redu
     return _weighted(sample_weight, weights)
 
 
-def _weighted(values: Tensor, sample_weight: Tensor) -> Tensor:
+def _weighted(values: Tensor, sample_weight: Tensor, grows: bool = True) -> Tensor:
     try:
-        return values * sample_weight
+        product = values * sample_weight
     except RuntimeError:
-        raise ShapeError(
-            "The sample weights do not fit the losses.",
-            where="sample_weight",
-            expected=f"a shape that broadcasts to {tuple(values.shape)}, one weight per loss value",
-            received=tuple(sample_weight.shape),
-            fix="for one weight per sample of a sequence, give weights of shape (batch, 1)",
-        ) from None
+        raise _misfit(values, sample_weight) from None
+    if not grows and values.dim() and product.shape != values.shape:
+        raise _misfit(values, sample_weight)
+    return product
+
+
+def _misfit(values: Tensor, sample_weight: Tensor) -> ShapeError:
+    return ShapeError(
+        "The sample weights do not fit the losses.",
+        where="sample_weight",
+        expected=f"a shape that broadcasts to {tuple(values.shape)}, one weight per loss value",
+        received=tuple(sample_weight.shape),
+        fix="for one weight per sample of a sequence, give weights of shape (batch, 1)",
+    )
 
 
 def reduce_values(values: Tensor, sample_weight: Tensor | None = None, reduction: str | None = MEANS[0]) -> Tensor:
@@ -190,7 +197,7 @@ def reduce_weighted_values(
     weights = apply_mask(sample_weight, mask, values.dtype, reduction)
     if weights is not None:
         values, weights = align_ranks(values, weights)
-        values = _weighted(values, weights)
+        values = _weighted(values, weights, grows=False)
     return reduce_values(values, weights, reduction)
 
 

@@ -73,6 +73,7 @@ class Functional(Model):
             inputs=flat_inputs,
             outputs=flat_outputs,
             _single_input=isinstance(inputs, KerasTensor),
+            _is_wrapped=isinstance(outputs, (list, tuple)) and len(outputs) == 1,
             _single_output=isinstance(outputs, KerasTensor),
             _entry_dtypes=self._find_entry_dtypes(flat_inputs, nodes),
             _paths=[path for path, _ in tree.flatten_with_path(inputs)],
@@ -144,7 +145,11 @@ class Functional(Model):
                 if part is not None:
                     value._keras_mask = part  # pyright: ignore[reportAttributeAccessIssue]
         results = self._plan.run(values)
-        return results[0] if self._single_output else tree.pack_sequence_as(self._outputs_struct, results)
+        if self._single_output:
+            return results[0]
+        packed = tree.pack_sequence_as(self._outputs_struct, results)
+        # Data comes out of a list of one; symbolic tensors keep it.
+        return packed[0] if self._is_wrapped else packed
 
     def _admit_single(self, value: torch.Tensor) -> torch.Tensor:
         admitted = self._admit([value])[0]
@@ -228,7 +233,7 @@ class Functional(Model):
             a is not None and a.shape == b.shape and a.dtype == b.dtype for a, b in zip(given, self.inputs, strict=True)
         ):
             return tree.map_structure(lambda leaf: KerasTensor(leaf.shape, leaf.dtype), self._outputs_struct)
-        return super().compute_output_spec(inputs)
+        return tree.pack_sequence_as(self._outputs_struct, tree.flatten(super().compute_output_spec(inputs)))
 
     @property
     def operations(self) -> list[Any]:
@@ -254,13 +259,13 @@ class Functional(Model):
 
     @property
     def input_shape(self) -> Any:
-        """The shapes of the inputs."""
-        return tree.map_structure(lambda leaf: leaf.shape, self._inputs_struct)
+        """The shape of the input, or those of all in a list."""
+        return _shapes(self.inputs)
 
     @property
     def output_shape(self) -> Any:
-        """The shapes of the outputs."""
-        return tree.map_structure(lambda leaf: leaf.shape, self._outputs_struct)
+        """The shape of the output, or those of all in a list."""
+        return _shapes(self.outputs)
 
     @property
     def output_names(self) -> list[str]:
@@ -298,6 +303,10 @@ class Functional(Model):
 
 
 _functional.append(Functional)
+
+
+def _shapes(tensors: list[KerasTensor]) -> Any:
+    return tensors[0].shape if len(tensors) == 1 else [tensor.shape for tensor in tensors]
 
 
 def _require_symbolic(tensors: Any, where: str) -> None:

@@ -22,6 +22,7 @@ from lamina.graph.tensor import KerasTensor
 from lamina.graph.torch_functions import torch_functions, torch_name
 from lamina.graph.widening import suited
 from lamina.layers.input import InputLayer
+from lamina.layers.regularization import _Noise
 from lamina.saving import keras_ops
 
 _TENSOR = "__keras_tensor__"
@@ -254,6 +255,9 @@ def _connect_all(
             continue
         if not any_symbolic((args, kwargs)):
             raise FileError("A call in the graph has no tensor among its arguments.", where=f"layer '{name}'")
+        if "training" in kwargs and kwargs["training"] == _default_mode(operations[name]):
+            # Keras notes the default of every call, and goes by the model's mode all the same.
+            del kwargs["training"]
         outputs = operations[name](*args, **kwargs)
         leaves = [leaf for leaf in tree.flatten(outputs) if isinstance(leaf, KerasTensor)]
         for position, tensor in enumerate(leaves):
@@ -262,6 +266,14 @@ def _connect_all(
     if parked:
         names = ", ".join(sorted({name for held in parked.values() for name, _, _ in held})[:5])
         raise FileError("The graph in the config does not close.", received=f"inputs of {names} never become known")
+
+
+def _default_mode(operation: Any) -> Any:
+    """The default of `training` in Keras's call of a layer."""
+    if isinstance(operation, _Noise):
+        return False
+    parameter = inspect.signature(getattr(operation, "call", operation)).parameters.get("training")
+    return parameter.default if parameter is not None else None
 
 
 class _Unknown(Exception):

@@ -180,7 +180,9 @@ def attention_weights(
     batch, heads, steps, size = query.shape
     scaled = query * (size**-0.5 if scale is None else scale)
     # The heads that share a key head stand as further queries of it, so that no key is repeated.
-    logits = torch.matmul(scaled.reshape(batch, key.shape[1], heads // key.shape[1] * steps, size), key.transpose(-1, -2))
+    logits = torch.matmul(
+        scaled.reshape(batch, key.shape[1], heads // key.shape[1] * steps, size), key.transpose(-1, -2)
+    )
     logits = logits.view(batch, heads, steps, key.shape[2])
     if mask is not None and mask.is_floating_point():
         return torch.softmax(logits + mask, -1)

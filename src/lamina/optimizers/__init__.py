@@ -8,6 +8,7 @@ from typing import Any
 from lamina.core.errors import ArgumentTypeError
 from lamina.core.registry import lookup
 from lamina.core.serialization import deserialize_keras_object, serialize_keras_object
+from lamina.optimizers import legacy as legacy
 from lamina.optimizers import schedules as schedules
 from lamina.optimizers.adagrad import Adadelta as Adadelta
 from lamina.optimizers.adagrad import Adagrad as Adagrad

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
 import torch
@@ -40,6 +40,8 @@ class Adagrad(Optimizer):
     Source: Duchi et al. 2011, https://www.jmlr.org/papers/v12/duchi11a.html
     """
 
+    _least: float | None = None
+
     @takes_options(after="epsilon")
     def __init__(
         self,
@@ -62,13 +64,27 @@ class Adagrad(Optimizer):
 
     def update(self, parameters: list[Tensor], gradients: list[Tensor], learning_rate: Number, step: Any) -> None:
         """Change weights and sums in place, in one kernel where there is one."""
-        if parameters[0].device.type != "cpu" or not self._fuses(parameters):
+        on_cpu = parameters[0].device.type == "cpu"
+        if not (on_cpu and self._fuses(parameters) and self._follows_root(parameters[0].dtype)):
             return super().update(parameters, gradients, learning_rate, step)
-        for weights, slopes, slots in self._pieces(parameters, gradients):
-            sums = slots["accumulator"]
-            kernels._foreach_add_(sums, self.epsilon)
-            root_steps_(weights, slopes, sums, float(learning_rate))
-            kernels._foreach_sub_(sums, self.epsilon)
+        sums = self.slots(parameters, "accumulator")["accumulator"]
+        shift = self.epsilon / (2 * self._least**0.5) if self._least else 0.0
+        root_steps_(parameters, gradients, sums, float(learning_rate), shift)
+
+    def _follows_root(self, dtype: torch.dtype) -> bool:
+        """Whether epsilon may be added to the root instead of to the sums, as torch's kernel does.
+
+        With s the least sum, √(x + ε) and √x + ε / (2√s) differ by at most ε / (8s) of themselves for all x from s on:
+        no more than rounding does. Sums only grow, so that they are looked at once.
+        """
+        if self._least is None:
+            self._least = min((float(kept.min()) for kept in self._slots["accumulator"] if kept.numel()), default=0.0)
+        return self.epsilon <= 10 * self._least * torch.finfo(dtype).eps
+
+    def load_own_variables(self, store: Mapping[str, Any]) -> None:
+        """See `Optimizer`."""
+        super().load_own_variables(store)
+        self._least = None
 
     def rule(
         self,

@@ -13,11 +13,10 @@ from lamina.core.registry import builtin
 from lamina.optimizers.base import Number, Optimizer, Options, Tensor, takes_options
 from lamina.optimizers.blocks import (
     Slots,
+    adam_steps_,
     add_number_,
     add_quotients_,
     add_scaled_,
-    blocks,
-    copy_,
     kernels,
     mix_,
     mix_squares_,
@@ -181,26 +180,25 @@ class Lamb(_Moments):
         step: Any,
     ) -> None:
         """Change weights and slots in place."""
-        if not self._is_large(parameters):
-            updates, correction = self._directions(gradients, slots, step)
-        else:
-            updates, correction = [torch.empty_like(parameter) for parameter in parameters], 1.0
-            for _, slopes, own in blocks(parameters, gradients, {**slots, "update": updates}):
-                found, correction = self._directions(slopes, own, step)
-                copy_(own["update"], found)
+        updates, plain = self._directions(parameters, gradients, slots, step)
         of = torch.stack(list(kernels._foreach_norm(parameters)))
         by = torch.stack(list(kernels._foreach_norm(updates)))
-        # The directions are multiples of the updates, which the ratio of norms makes up for.
-        plain = correction / (1 - self.beta_1**step)
         factors = torch.where((of > 0) & (by > 0), of / by.masked_fill(by == 0, 1), plain) * -learning_rate
         kernels._foreach_addcmul_(parameters, updates, list(factors.unbind()))
 
-    def _directions(self, gradients: list[Tensor], slots: Slots, step: Any) -> tuple[list[Tensor], Any]:
+    def _directions(
+        self, parameters: list[Tensor], gradients: list[Tensor], slots: Slots, step: Any
+    ) -> tuple[list[Tensor], Any]:
+        """Adam's steps, or multiples of them, which the ratio of norms makes up for; and one over the multiple."""
         means, squares = slots["momentum"], slots["velocity"]
+        if parameters[0].device.type == "cpu" and self._fuses(parameters):
+            updates = [torch.zeros_like(parameter) for parameter in parameters]
+            adam_steps_(updates, gradients, means, squares, -1.0, (self.beta_1, self.beta_2), self.epsilon, step)
+            return updates, 1.0
         mix_(means, gradients, self.beta_1)
         mix_squares_(squares, gradients, self.beta_2)
         sizes, correction = _sizes(squares, self.beta_2, step, self.epsilon)
-        return list(kernels._foreach_div(means, sizes)), correction
+        return list(kernels._foreach_div(means, sizes)), correction / (1 - self.beta_1**step)
 
 
 @builtin("keras.optimizers")
@@ -317,10 +315,15 @@ class ScheduleFreeAdamW(Optimizer):
         if self.warmup_steps > 0:
             share = step / self.warmup_steps
             learning_rate = learning_rate * (share.clamp_max(1.0) if isinstance(share, Tensor) else min(share, 1.0))
-        mix_squares_(squares, gradients, self.beta_2)
-        sizes, correction = _sizes(squares, self.beta_2, step, self.epsilon)
         # The weights are y = (1 - beta_1) z + beta_1 x, with steps z and their mean x; only y and z are kept.
-        kernels._foreach_add_(parameters, steps, alpha=self.beta_1 - 1)
-        add_quotients_(steps, gradients, sizes, -learning_rate * correction)
-        kernels._foreach_mul_(parameters, 1 - 1 / step)
-        add_scaled_(parameters, steps, 1 - self.beta_1 + self.beta_1 / step)
+        if self.beta_1:
+            mix_(parameters, steps, 1 / self.beta_1)
+        if parameters[0].device.type == "cpu" and self._fuses(self._parameters):
+            # Without a mean of its own, Adam's is the gradient, which thus is written over by itself.
+            rate = float(learning_rate)
+            adam_steps_(steps, gradients, gradients, squares, rate, (0.0, self.beta_2), self.epsilon, step)
+        else:
+            mix_squares_(squares, gradients, self.beta_2)
+            sizes, correction = _sizes(squares, self.beta_2, step, self.epsilon)
+            add_quotients_(steps, gradients, sizes, -learning_rate * correction)
+        mix_(parameters, steps, self.beta_1 * (1 - 1 / step))

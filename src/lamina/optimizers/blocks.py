@@ -106,9 +106,13 @@ def add_quotients_(
 
 
 def root_steps_(
-    parameters: Sequence[Tensor], gradients: Sequence[Tensor], sums: Sequence[Tensor], learning_rate: float
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    sums: Sequence[Tensor],
+    learning_rate: float,
+    epsilon: float = 0.0,
 ) -> None:
-    """Add squared gradients to sums, and subtract the gradients over the roots of these, in one pass on the CPU."""
+    """Add squared gradients to sums, and subtract gradients / (their roots + epsilon), in one pass on the CPU."""
     once = torch.ones(())
     kernels._fused_adagrad_(
         list(parameters),
@@ -118,7 +122,35 @@ def root_steps_(
         lr=learning_rate,
         lr_decay=0.0,
         weight_decay=0.0,
-        eps=0.0,
+        eps=epsilon,
+        maximize=False,
+    )
+
+
+def adam_steps_(
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    means: Sequence[Tensor],
+    squares: Sequence[Tensor],
+    learning_rate: float,
+    betas: tuple[float, float],
+    epsilon: float,
+    step: int,
+) -> None:
+    """Move the means, and subtract Adam's step with epsilon beside the corrected root, in one pass on the CPU."""
+    kernels._fused_adam_(
+        list(parameters),
+        list(gradients),
+        list(means),
+        list(squares),
+        [],
+        [torch.tensor(float(step))] * len(parameters),
+        lr=learning_rate,
+        beta1=betas[0],
+        beta2=betas[1],
+        weight_decay=0.0,
+        eps=epsilon,
+        amsgrad=False,
         maximize=False,
     )
 
@@ -133,9 +165,13 @@ def affine_(tensors: Sequence[Tensor], factor: float, shift: float) -> None:
     tensors[0].lerp_(end, 1 - factor)
 
 
-def mix_(averages: Sequence[Tensor], values: Sequence[Tensor], keep: float) -> None:
+def mix_(averages: Sequence[Tensor], values: Sequence[Tensor], keep: float | Tensor) -> None:
     """Move running averages towards values: keep·average + (1 - keep)·value, in place."""
-    kernels._foreach_lerp_(list(averages), list(values), 1 - keep)
+    if isinstance(keep, Tensor):
+        kernels._foreach_mul_(list(averages), keep)
+        add_scaled_(averages, values, 1 - keep)
+    else:
+        kernels._foreach_lerp_(list(averages), list(values), 1 - keep)
 
 
 def mix_squares_(averages: Sequence[Tensor], values: Sequence[Tensor], keep: float) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Unpack
 
 import torch
 
 from lamina.core.registry import builtin
+from lamina.core.variable import Variable
 from lamina.optimizers.base import Number, Optimizer, Options, Tensor, takes_options
-from lamina.optimizers.blocks import Slots, add_quotients_, kernels, mix_, mix_squares_
+from lamina.optimizers.blocks import Slots, add_quotients_, add_scaled_, kernels, mix_, mix_squares_
 from lamina.optimizers.schedules import LearningRateSchedule
 
 
@@ -89,22 +90,38 @@ class Adafactor(Optimizer):
             learning_rate = _least(learning_rate, step**-0.5)
         rate = _least(learning_rate, step**-0.5)
         keep = 1 - step**self.beta_2_decay
-        columns = zip(parameters, gradients, slots["row"], slots["column"], slots["velocity"], strict=True)
-        for weight, gradient, row, column, velocity in columns:
-            squares = gradient.square()
-            if weight.dim() < 2:
-                velocity.copy_(keep * velocity + (1 - keep) * (squares + self.epsilon_1))
-            else:
-                row.copy_(keep * row + (1 - keep) * (squares.mean(-1) + self.epsilon_1))
-                column.copy_(keep * column + (1 - keep) * (squares.mean(-2) + self.epsilon_1))
-                velocity.copy_((row / row.mean(-1, keepdim=True)).unsqueeze(-1)).mul_(column.unsqueeze(-2))
-            update = velocity.rsqrt().mul_(gradient)
-            excess = (_rms(update) / self.clip_threshold).clamp_min(1.0)
-            weight.addcmul_(update, _rms(weight).clamp_min(self.epsilon_2) * rate / excess, value=-1)
+        squares = kernels._foreach_mul(gradients, gradients)
+        for factored in (False, True):
+            group = [i for i, weight in enumerate(parameters) if (weight.dim() > 1) is factored]
+            if group:
+                own = {name: [slot[i] for i in group] for name, slot in slots.items()}
+                self._mix(own, [squares[i] for i in group], keep, factored)
+        updates = kernels._foreach_rsqrt(slots["velocity"])
+        kernels._foreach_mul_(updates, gradients)
+        excess = (_root_means(updates) / self.clip_threshold).clamp_min(1.0)
+        factors = _root_means(parameters).clamp_min(self.epsilon_2) * -rate / excess
+        kernels._foreach_addcmul_(parameters, updates, list(factors.unbind()))
+
+    def _mix(self, slots: Slots, squares: list[Tensor], keep: Any, factored: bool) -> None:
+        """Move the means towards the squared gradients; of matrices those of rows and columns, and their product."""
+        if not factored:
+            return self._move(slots["velocity"], squares, keep)
+        rows, columns = slots["row"], slots["column"]
+        self._move(rows, [square.mean(-1) for square in squares], keep)
+        self._move(columns, [square.mean(-2) for square in squares], keep)
+        shares = kernels._foreach_div(rows, [row.mean(-1, keepdim=True) for row in rows])
+        for velocity, share, column in zip(slots["velocity"], shares, columns, strict=True):
+            torch.mul(share.unsqueeze(-1), column.unsqueeze(-2), out=velocity)
+
+    def _move(self, means: list[Tensor], squares: list[Tensor], keep: Any) -> None:
+        kernels._foreach_add_(squares, self.epsilon_1)
+        mix_(means, squares, keep)
 
 
-def _rms(x: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(x) / x.numel() ** 0.5
+def _root_means(tensors: Sequence[Tensor]) -> Tensor:
+    """The root mean square of each."""
+    sizes = [max(tensor.numel(), 1) ** 0.5 for tensor in tensors]
+    return torch.stack(list(kernels._foreach_div(kernels._foreach_norm(list(tensors)), sizes)))
 
 
 @builtin("keras.optimizers")
@@ -253,13 +270,17 @@ class Muon(Optimizer):
         sums = slots["momentum"]
         kernels._foreach_mul_(sums, self.momentum)
         kernels._foreach_add_(sums, gradients)
-        for weight, gradient, total in zip(parameters, gradients, sums, strict=True):
-            ahead = gradient + self.momentum * total if self.nesterov else total
-            weight.sub_(self.lr_adjust(self.zeropower_via_newtonschulz5(ahead, self.ns_steps)) * learning_rate)
+        ahead = kernels._foreach_add(gradients, sums, alpha=self.momentum) if self.nesterov else sums
+        for group in _batches(parameters):
+            first = ahead[group[0]]
+            matrices = torch.stack([ahead[i] for i in group]) if len(group) > 1 else first
+            steps = self.lr_adjust(self.zeropower_via_newtonschulz5(matrices, self.ns_steps))
+            found = list(steps.unbind()) if len(group) > 1 else [steps]
+            add_scaled_([parameters[i] for i in group], found, -learning_rate)
 
     def lr_adjust(self, x: Tensor) -> Tensor:
         """An update scaled to the size that Adam's would have."""
-        return x if self.rms_rate is None else x * (max(x.shape) ** 0.5 * self.rms_rate)
+        return x if self.rms_rate is None else x * (max(x.shape[-2:]) ** 0.5 * self.rms_rate)
 
     def transpose_last_axis(self, X: Tensor) -> Tensor:
         """The matrix with rows and columns exchanged."""
@@ -270,7 +291,37 @@ class Muon(Optimizer):
         tall = x.shape[-2] > x.shape[-1]
         x = x.mT if tall else x
         x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
-        for _ in range(steps):
-            square = x @ x.mT
-            x = self.muon_a * x + (self.muon_b * square + self.muon_c * square @ square) @ x
+        product = torch.addmm if x.dim() == 2 else torch.baddbmm
+        if steps > 1 and x.shape[-1] >= 4 * x.shape[-2]:
+            x = self._small_products(x, steps, product)
+        else:
+            for _ in range(steps):
+                square = x @ x.mT
+                change = product(square, square, square, beta=self.muon_b, alpha=self.muon_c)
+                x = product(x, change, x, beta=self.muon_a)
         return x.mT if tall else x
+
+    def _small_products(self, x: Tensor, steps: int, product: Callable[..., Tensor]) -> Tensor:
+        """The iterations of a long matrix, which only meets the product of all their factors.
+
+        Each factor is muon_a·1 + a polynomial of x xᵀ. So they commute, and x xᵀ after an iteration follows from that
+        before; the product is kept as a multiple of 1 and the rest.
+        """
+        a, square = self.muon_a, x @ x.mT
+        change = product(square, square, square, beta=self.muon_b, alpha=self.muon_c)
+        multiple, rest = a, change
+        for _ in range(steps - 1):
+            square = product(square, change, square, beta=a)
+            square = product(square, square, change, beta=a)
+            change = product(square, square, square, beta=self.muon_b, alpha=self.muon_c)
+            multiple, rest = a * multiple, product(a * rest + multiple * change, change, rest)
+        return product(x, rest, x, beta=multiple)
+
+
+def _batches(matrices: Sequence[Tensor]) -> list[list[int]]:
+    """Places of matrices to be worked on together: small ones of the same shape; others alone."""
+    groups: dict[Any, list[int]] = {}
+    for place, matrix in enumerate(matrices):
+        small = matrix.numel() <= 65536 and type(matrix) in (torch.nn.Parameter, Variable, Tensor)
+        groups.setdefault((matrix.shape, matrix.dtype, matrix.device) if small else place, []).append(place)
+    return list(groups.values())

@@ -217,6 +217,8 @@ class ZipArchive:
             OSError,
             NotImplementedError,
             RuntimeError,
+            UnicodeDecodeError,
+            struct.error,
         ) as error:
             raise FileError(
                 "The file is damaged.", where=f"{self.label}: {info.filename}", received=str(error)

@@ -16,8 +16,10 @@ import numpy as np
 import torch
 
 from lamina.core.errors import FileError
+from lamina.core.limits import DEFAULT, Limits
 from lamina.saving.archive import Archive, open_archive, parse_json
 from lamina.saving.files import replacing
+from lamina.saving.hdf5_format import is_usable
 
 Tensor = torch.Tensor
 
@@ -107,41 +109,47 @@ def _copied(tensor: Tensor) -> Tensor:
     return tensor.to("cpu", copy=True).contiguous().as_subclass(Tensor)
 
 
-def read_checkpoint(path: Path) -> Any:
+def read_checkpoint(path: Path | BinaryIO, limits: Limits = DEFAULT) -> Any:
     """What was written: numbers, text, arrays and tensors; nothing else can be in it.
 
     Args:
-        path: the file.
+        path: the file, by its path or open.
+        limits: bounds on what it may hold.
 
     Raises:
         FileError: the file is damaged, or no checkpoint.
     """
-    with open_archive(path) as archive:
-        label = str(path)
-        content = parse_json(archive.text(STATE), label)
+    with open_archive(path, limits) as archive:
+        label = str(path) if isinstance(path, Path) else "the file object"
+        content = parse_json(archive.text(STATE), label, limits)
         if content.get("format") != 1 or not isinstance(content.get("table"), list):
             raise FileError("This is no checkpoint that this version can read.", where=label)
         tensors = _tensors(archive, content["table"], label)
         try:
             return _unpacked(content["tree"], tensors)
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+        except (KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
             raise FileError("The checkpoint is damaged.", where=label, received=repr(error)) from error
 
 
 def _tensors(archive: Archive, table: list[Any], label: str) -> list[Tensor]:
     with archive.binary(ARRAYS) as file:
         end = file.seek(0, os.SEEK_END)
-        return [_tensor(file, entry, end, label) for entry in table]
+        tensors, at = [], 0
+        for entry in table:
+            # One after the other, so that no two share bytes and all together are no larger than the file.
+            tensors.append(_tensor(file, entry, at, end, label))
+            at += tensors[-1].nbytes
+        return tensors
 
 
-def _tensor(file: BinaryIO, entry: Any, end: int, label: str) -> Tensor:
+def _tensor(file: BinaryIO, entry: Any, start: int, end: int, label: str) -> Tensor:
     try:
-        dtype, shape = _DTYPES[entry["dtype"]], [int(size) for size in entry["shape"]]
-        at, size = int(entry["at"]), int(entry["size"])
-    except (KeyError, TypeError, ValueError) as error:
+        dtype, shape, at, size = (_DTYPES[entry["dtype"]], *(entry[key] for key in ("shape", "at", "size")))
+        numbers = [at, size, *shape]
+    except (KeyError, TypeError) as error:
         raise FileError("The checkpoint is damaged.", where=label, received=repr(entry)[:80]) from error
-    right = min([0, at, size, *shape]) == 0 and at + size <= end and math.prod(shape) * dtype.itemsize == size
-    if not right:
+    right = all(type(number) is int and number >= 0 for number in numbers) and at == start and size <= end - start
+    if not right or not is_usable(shape) or math.prod(shape) * dtype.itemsize != size:
         raise FileError("The checkpoint is damaged: an array does not lie within it.", where=label)
     values = torch.empty(size, dtype=torch.uint8)
     file.seek(at)

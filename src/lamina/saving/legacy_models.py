@@ -84,6 +84,10 @@ def load_legacy_model(
     return model
 
 
+# Classes that old files call by another name than Keras's own namespace does.
+_OLD_NAMES = {"GroupQueryAttention": "GroupedQueryAttention"}
+
+
 def _modern(value: Any, key: str) -> Any:
     """A config with a module for each class, and without what earlier versions wrote into it."""
     if isinstance(value, list):
@@ -93,12 +97,13 @@ def _modern(value: Any, key: str) -> Any:
     if "class_name" not in value or "config" not in value or str(value["class_name"]).startswith("__"):
         return {name: _modern(item, name) for name, item in value.items()}
     name, config = str(value["class_name"]), value["config"]
+    name = next((today for today, old in _OLD_NAMES.items() if old == name), name)
     if name == "Sequential" and isinstance(config, list):
         config = {"name": None, "layers": config}
     if isinstance(config, Mapping):
         config = {inner: _modern(item, inner) for inner, item in config.items()}
         _correct(name, config)
-    return {**value, "module": value.get("module") or _area_of(name, key), "config": config}
+    return {**value, "class_name": name, "module": value.get("module") or _area_of(name, key), "config": config}
 
 
 def _correct(name: str, config: dict[str, Any]) -> None:
@@ -231,10 +236,12 @@ def _old(entry: Any) -> dict[str, Any]:
             fix="save to .keras, or put the computation into a layer",
         )
     config = dict(entry["config"])
-    if isinstance(layers := config.get("layers"), list) and find_builtin(module, name) is not None:
+    if (name == "Sequential" or "input_layers" in config) and find_builtin(module, name) is not None:
+        layers = config["layers"]
         config["layers"] = [_old(layer) if "class_name" in layer else layer for layer in layers]
     kept = {key: entry[key] for key in ("name", "inbound_nodes") if key in entry}
-    return {"class_name": entry.get("registered_name") or name, "config": config, **kept}
+    name = entry.get("registered_name") or _OLD_NAMES.get(name, name)
+    return {"class_name": name, "config": config, **kept}
 
 
 def _plain(value: Any) -> Any:

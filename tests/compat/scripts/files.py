@@ -23,6 +23,6 @@ for path in ("best.hdf5", "weights.h5"):
 model.save("whole.h5")
 save_model(model, "again.h5")
 model.save_weights("alone.h5")
-assert sorted(os.listdir(".")) == ["again.keras", "alone.h5", "best.keras", "weights.h5", "whole.keras"]
+assert sorted(os.listdir(".")) == ["again.h5", "alone.h5", "best.hdf5", "weights.h5", "whole.h5"]
 for path in ("whole.h5", "again.h5"):
     np.testing.assert_allclose(load_model(path).predict(x, verbose=0), expected, rtol=1e-5)

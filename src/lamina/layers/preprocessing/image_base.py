@@ -227,7 +227,7 @@ class BaseImagePreprocessingLayer(Layer):
 
     def _source(self) -> SeedGenerator:
         """Where to draw from. Workers of a DataLoader begin with copies of the layer, and must not draw alike."""
-        worker = get_worker_info()
+        worker = None if torch.compiler.is_compiling() else get_worker_info()  # which Dynamo refuses to trace
         if worker is not None and worker.seed != self._worker_seed:
             seed = (self.generator.seed or 0) + (worker.seed or 0)
             self.__dict__.update(_worker_seed=worker.seed, generator=SeedGenerator(seed))

@@ -107,7 +107,7 @@ class RandomErasing(PixelLayer):
                 normal(tuple(images_in(data).shape), seed=self._source() if seed is None else seed)
                 * self.value_range[1]
             )
-        paint = convert_to_tensor(self.fill_value, torch.float32)
+        paint = torch.as_tensor(self.fill_value, dtype=torch.float32)
         return paint.reshape(-1, 1, 1) if self.channel_axis == -3 else paint.reshape(-1)
 
     def _changed(self, images: Tensor, transformation: Any) -> Tensor:

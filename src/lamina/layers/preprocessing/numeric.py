@@ -45,8 +45,10 @@ class Rescaling(PreprocessingLayer):
         """The scaled values."""
         if self._is_plain:
             return self.cast(inputs) * self.scale + self.offset
-        scale = convert_to_tensor(self.scale, self._compute_dtype, inputs.device)
-        offset = convert_to_tensor(self.offset, self._compute_dtype, inputs.device)
+        scale, offset = (
+            torch.as_tensor(value, dtype=self._compute_dtype, device=inputs.device)
+            for value in (self.scale, self.offset)
+        )
         if scale.ndim and image_data_format() == "channels_first":
             scale = scale.reshape(*scale.shape, *(1,) * (3 - scale.ndim))
         return self.cast(inputs) * scale + offset
