@@ -93,9 +93,8 @@ def test_a_compiled_run_is_the_eager_run():
 
 @needs_compiler
 def test_auto_adopts_what_is_faster(monkeypatch):
-    monkeypatch.setattr(adoption, "_WORTH_SECONDS", 0.0)
-    monkeypatch.setattr(adoption, "_SETTLING_SECONDS", 0.0)
-    monkeypatch.setattr(adoption, "_TRACING_SECONDS", 0.0)
+    for name in ("_WORTH_SECONDS", "_SETTLING_SECONDS", "_TRACING_SECONDS", "_COMPILING_SECONDS"):
+        monkeypatch.setattr(adoption, name, 0.0)
     model = make()
     model.fit(X, Y, batch_size=16, epochs=2, verbose=0)
     report = model.execution_report().steps["train"]
@@ -111,9 +110,8 @@ def test_auto_adopts_what_is_faster(monkeypatch):
 
 @needs_compiler
 def test_what_is_not_faster_or_not_right_is_left(monkeypatch):
-    monkeypatch.setattr(adoption, "_WORTH_SECONDS", 0.0)
-    monkeypatch.setattr(adoption, "_SETTLING_SECONDS", 0.0)
-    monkeypatch.setattr(adoption, "_TRACING_SECONDS", 0.0)
+    for name in ("_WORTH_SECONDS", "_SETTLING_SECONDS", "_TRACING_SECONDS", "_COMPILING_SECONDS"):
+        monkeypatch.setattr(adoption, name, 0.0)
     monkeypatch.setattr(adoption, "_GAIN", 0.0)
     model = make()
     model.fit(X, Y, batch_size=16, epochs=2, verbose=0)
