@@ -319,20 +319,24 @@ _SMALL, _LONG = 512, 8
 
 
 def _keep_small(module: Any) -> None:
-    """Have small tensors stored that took long to compute, where they are used again or meet larger ones.
+    """Have small tensors stored that come from random draws, took long, and are used again or meet larger ones.
 
     Inductor puts such a computation into every use of its result, and for each element anew: a draw for each pixel, and
     layers that draw one after the other take it minutes.
     """
     lengths: dict[Any, int] = {}
+    drawn: set[Any] = set()
     for node in list(module.graph.nodes):
+        size = _size(node)
+        mixes_bits = node.target is torch.ops.aten.bitwise_xor.Tensor  # as all draws do
+        if size <= _SMALL and (mixes_bits or not drawn.isdisjoint(node.all_input_nodes)):
+            drawn.add(node)
         if not _is_inlined(node):
             continue
-        size = _size(node)
         length = 1 + sum(lengths.get(source, 0) for source in node.all_input_nodes)
         again = len(node.users) > 1 or any(_size(user) > size for user in node.users)
-        if again and length > _LONG and size <= _SMALL:
-            _keep(module, node)
+        if again and length > _LONG and node in drawn:
+            drawn.add(_keep(module, node))
             length = 0
         lengths[node] = length
 
@@ -350,13 +354,14 @@ def _size(node: Any) -> int:
     return value.numel() if isinstance(value, Tensor) else 0
 
 
-def _keep(module: Any, node: Any) -> None:
-    """Have the result of an operation stored as the graph has it."""
+def _keep(module: Any, node: Any) -> Any:
+    """Have the result of an operation stored as the graph has it; the node that stands for it."""
     with module.graph.inserting_after(node):
         order = torch.ops.prims.inductor_force_stride_order.default
         kept = module.graph.call_function(order, (node, node.meta["val"].stride()))
         kept.meta.update(node.meta)
     node.replace_all_uses_with(kept, delete_user_cb=lambda user: user is not kept)
+    return kept
 
 
 def _use_onednn(module: Any) -> None:
