@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from lamina.callbacks.base import Callback
+from lamina.callbacks.gradient_hooks import GradientHooks
 from lamina.callbacks.logs import Logs
 
 
@@ -43,13 +44,12 @@ class GradientNorm(Callback):
         self.per_layer = per_layer
         self.every = every
         self._measuring = False
-        self._handles: list[Any] = []
+        self._hooks = GradientHooks()
         self._norms: list[torch.Tensor | None] = []
         self._forget()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Watch the gradients."""
-        self._stop()
         weights = [weight for weight in self.model.parameters() if weight.requires_grad]
         places = {id(weight): place for place, weight in enumerate(weights)}
         self._names = ["gradient_norm"]
@@ -60,12 +60,7 @@ class GradientNorm(Callback):
                 self._names.append(f"gradient_norm/{layer.name}")
                 rows.append(torch.zeros(len(weights)).index_fill(0, torch.tensor(mine), 1.0))
         self._groups = torch.stack(rows)
-        self._handles = [
-            weight.register_post_accumulate_grad_hook(self._hook(place)) for place, weight in enumerate(weights)
-        ]
-        # A step that was compiled before has no hooks in it; it waits until they are gone.
-        self._adoptions = vars(self.model).get("_adoptions")
-        self._compiled = None if self._adoptions is None else self._adoptions.pop("train", None)
+        self._hooks.attach(self.model, ((weight, self._hook(place)) for place, weight in enumerate(weights)))
 
     def _hook(self, place: int) -> Callable[[torch.Tensor], None]:
         def measure(weight: torch.Tensor) -> None:
@@ -114,21 +109,9 @@ class GradientNorm(Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Watch no longer."""
-        self._stop()
+        self._hooks.remove()
 
     def _forget(self) -> None:
         self._seen = self._measured = 0
         self._sum: torch.Tensor | None = None
         self._max: torch.Tensor | None = None
-
-    def _stop(self) -> None:
-        if not self._handles:
-            return
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
-        if self._adoptions is not None:
-            self._adoptions.pop("train", None)
-            if self._compiled is not None:
-                self._adoptions["train"] = self._compiled
-        self._adoptions = self._compiled = None

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from lamina.callbacks.base import Callback
+from lamina.callbacks.gradient_hooks import GradientHooks
 
 
 class Histogram(NamedTuple):
@@ -65,20 +66,15 @@ class WeightHistograms(Callback):
         self._wants_gradients = gradients
         self._looking = False
         self._found: dict[str, torch.Tensor] = {}
-        self._handles: list[Any] = []
+        self._hooks = GradientHooks()
         if not gradients:
             self.idle_hooks = frozenset({"on_train_batch_end"})
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Begin anew."""
-        self._stop()
         self.epochs, self.weights, self.gradients = [], {}, {}
         if self._wants_gradients:
-            # A step that was compiled before has no hooks in it.
-            self._adoptions = vars(self.model).get("_adoptions")
-            self._compiled = None if self._adoptions is None else self._adoptions.pop("train", None)
-            for weight in self.model.trainable_weights:
-                self._handles.append(weight.register_post_accumulate_grad_hook(self._look))
+            self._hooks.attach(self.model, ((weight, self._look) for weight in self.model.trainable_weights))
 
     def _look(self, weight: Any) -> None:
         if self._looking and weight.grad is not None:
@@ -115,16 +111,4 @@ class WeightHistograms(Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Look no longer."""
-        self._stop()
-
-    def _stop(self) -> None:
-        if not self._handles:
-            return
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
-        if self._adoptions is not None:
-            self._adoptions.pop("train", None)
-            if self._compiled is not None:
-                self._adoptions["train"] = self._compiled
-        self._adoptions = self._compiled = None
+        self._hooks.remove()
