@@ -222,9 +222,12 @@ def _write_litert(model: Any, arguments: list[Any], path: Path, **options: Any) 
     leaves = tree.flatten(arguments)
     samples = tuple(samples_of(leaves, (1, 1)))
     specs = [InputSpec(spec.dtype, tuple(sample.shape)) for spec, sample in zip(leaves, samples, strict=True)]
-    program = step_by_step(capture(Flat(model, arguments), specs))
+    module = step_by_step(capture(Flat(model, arguments), specs)).module()
+    # The converter copies transposed constants and then takes two for one if the copies lay at one address.
+    for constant in module.state_dict(keep_vars=True).values():
+        constant.data = constant.data.contiguous()
     with quiet():
-        litert_torch.convert(program.module(), samples, **options).export(str(path))
+        litert_torch.convert(module, samples, **options).export(str(path))
 
 
 def _run_litert(path: Path, samples: list[Any]) -> Arrays:
