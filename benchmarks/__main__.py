@@ -16,6 +16,7 @@ PROGRAMS = {
     "memory": "whether memory grows",
     "imports": "what importing costs",
     "files": "saving and loading a gigabyte of weights",
+    "doctor": "what the doctor costs a training",
     "first": "how soon the first step ends",
     "forward": "what a forward pass costs",
     "inputs": "rows a second for each kind of input",

@@ -21,7 +21,7 @@ from lamina.doctor.watch import Sample, Watch, find_lost
 
 _FIRST = (0, 1, 2, 5, 10, 20, 50)
 _EVERY = 100
-_BUDGET = 0.04
+_BUDGET = 0.02
 """The share of the time that watching may take after the first steps."""
 _KEPT = 60
 _ALARMS = 20
@@ -62,6 +62,7 @@ class Doctor(Callback):
         self.verbose = verbose
         self._before = Findings()
         self._course = Course()
+        self._looks = 0
         self._watch: Watch | None = None
         self._adoptions: Any = None
 
@@ -69,6 +70,11 @@ class Doctor(Callback):
     def findings(self) -> Findings:
         """What was found: before training, and in the steps and epochs so far."""
         return self._before + judge(self._course)
+
+    @property
+    def watched(self) -> int:
+        """How many steps were watched so far."""
+        return self._looks
 
     def examined(self, examination: Examination) -> None:
         """Receive what was found before training.
@@ -95,7 +101,7 @@ class Doctor(Callback):
         self._device = next((weight.device for weight in self.model.parameters()), torch.device("cpu"))
         self._step = 0
         self._next = 0
-        self._alarmed = 0
+        self._alarmed = self._looks = 0
         self._watching = False
         self._cost = 0.0
         self._plain: tuple[float, int] = (0.0, 0)
@@ -150,6 +156,7 @@ class Doctor(Callback):
 
     def _take(self) -> None:
         assert self._watch is not None
+        self._looks += 1
         sample = self._watch.end(self._step, self._loss_scale())
         sample.memory = memory_in_use(self._device)
         samples: list[Sample] = self._course.samples
@@ -222,13 +229,19 @@ def memory_in_use(device: torch.device) -> float | None:
     """The share of memory in use: of the device, or of what is there for this process; None if unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / torch.cuda.get_device_properties(device).total_memory
-    if device.type != "cpu" or not _STATUS.exists() or not _MEMORY.exists():
+    found = process_memory() if device.type == "cpu" else None
+    return None if found is None else found[0] / found[1]
+
+
+def process_memory() -> tuple[int, int] | None:
+    """Bytes of memory that this process has, and those it can have at all; None where nobody tells."""
+    if not _STATUS.exists() or not _MEMORY.exists():
         return None
     resident = int(_STATUS.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     lines = (line.split() for line in _MEMORY.read_text().splitlines()[:3])
     free = {name: int(size) * 1024 for name, size, *_ in lines}["MemAvailable:"]
     bounds = [text for path in _LIMITS if path.exists() and (text := path.read_text().strip()).isdigit()]
-    return resident / min([resident + free, *map(int, bounds)])
+    return resident, min([resident + free, *map(int, bounds)])
 
 
 def _rate_of(optimizer: Any) -> float | None:

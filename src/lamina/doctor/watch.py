@@ -133,8 +133,7 @@ class Watch:
         self._numbers: list[tuple[str, str, Any, list[Tensor]]] = []
         self._entry: Tensor | None = None
         self._gradients: list[Tensor | None] = [None] * len(self._weights)
-        with torch.no_grad():
-            self._before = [weight.detach().clone() for _, _, weight in self._weights]
+        self._before = [weight.detach().clone() for _, _, weight in self._weights]
         for name, unit in self._units:
             self._handles.append(unit.register_forward_hook(self._note(name, activation_of(unit))))
         for place, (_, _, weight) in enumerate(self._weights):
@@ -191,12 +190,9 @@ class Watch:
             scale: what the loss was multiplied with.
         """
         self.end_hooks()
-        with torch.no_grad():
-            weights, changes = [], []
-            for (_, _, weight), before in zip(self._weights, self._before, strict=True):
-                weights.append(torch.linalg.vector_norm(before.float()))
-                changes.append(torch.linalg.vector_norm((weight.detach() - before).float()))
-        self._before = []
+        before, self._before = self._before, []
+        weights = _norms(before)
+        changes = _norms(torch._foreach_sub([weight.detach() for _, _, weight in self._weights], before))
         gradients = [weight if found is None else found for weight, found in zip(weights, self._gradients, strict=True)]
         flat = [number for *_, numbers in self._numbers for number in numbers]
         entry = [] if self._entry is None else [self._entry]
@@ -217,6 +213,11 @@ class Watch:
             sample.outputs.append(_outputs(name, activation, unit, [next(rest) for _ in numbers]))
         self._numbers = []
         return sample
+
+
+def _norms(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The norm of each tensor, in float32."""
+    return list(torch._foreach_norm([tensor.float() for tensor in tensors])) if tensors else []
 
 
 def _fetch(numbers: Sequence[Tensor]) -> list[float]:
