@@ -50,9 +50,9 @@ def test_orthogonal_regularizer(mode):
 @pytest.mark.parametrize("value", [-1.0, math.inf, math.nan, "0.1", [1.0]])
 def test_factors_are_checked(value):
     for cls, name in [(regularizers.L1, "l1"), (regularizers.L2, "l2"), (regularizers.L1L2, "l2")]:
-        with pytest.raises(ArgumentError, match=f"argument {name}"):
+        with pytest.raises(ArgumentError, match=f"regularizer, {name}"):
             cls(**{name: value})
-    with pytest.raises(ArgumentError, match="argument factor"):
+    with pytest.raises(ArgumentError, match="regularizer, factor"):
         regularizers.OrthogonalRegularizer(value)
 
 

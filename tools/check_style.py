@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FILE_LIMIT, FILE_AIM, FUNCTION_LIMIT = 1000, 600, 80
-API_BUDGET, BEYOND_BUDGET = 38_000, 10_000
+API_BUDGET, BEYOND_BUDGET = 38_000, 10_500
 # What Keras has no name for: the engine under fit, resuming, tables, export formats, the commands, the doctor, shims.
 BEYOND = (
     "callbacks/device_memory.py", "callbacks/doctor.py", "callbacks/experiment.py", "callbacks/gradient_hooks.py",
@@ -26,10 +26,11 @@ BEYOND = (
     "core/limits.py", "core/memory.py", "core/outline_rules.py", "core/outlines.py", "data/columns.py",
     "data/replay.py", "data/tables.py", "doctor/", "export/onnx.py", "export/program.py", "export/signature.py",
     "export/torch_names.py", "layers/costs.py", "report/", "saving/checkpoint.py", "saving/hdf5_format.py",
-    "saving/safetensors.py", "training/adoption.py", "training/capture.py", "training/code_store.py",
-    "training/compiler.py", "training/cuda_graph.py", "training/execution.py", "training/fingerprint.py",
-    "training/foreign.py", "training/hand_written.py", "training/plan.py", "training/report.py", "training/resume.py",
-    "training/serving.py", "training/tracing.py", "training/whole_state.py", "training/worker.py",
+    "saving/safetensors.py", "training/adoption.py", "training/batch_sizes.py", "training/capture.py",
+    "training/code_store.py", "training/compiler.py", "training/cuda_graph.py", "training/execution.py",
+    "training/finders.py", "training/fingerprint.py", "training/foreign.py", "training/hand_written.py",
+    "training/plan.py", "training/report.py", "training/resume.py", "training/serving.py", "training/tracing.py",
+    "training/trial.py", "training/whole_state.py", "training/worker.py",
     "visualization/classification.py", "visualization/curves.py", "visualization/figures.py",
     "visualization/gallery.py", "visualization/insides.py", "visualization/layout.py",
     "visualization/learning_rates.py", "visualization/vectors.py",

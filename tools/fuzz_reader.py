@@ -4,13 +4,15 @@
     python tools/fuzz_reader.py --atheris --inputs 1000000  lets coverage guide it, where atheris is installed
 
 Every input goes through the reader of its kind: .keras archives, HDF5 weights and old models, safetensors files, JSON
-configs, checkpoints of runs. What is read is read whole. An input that ends otherwise is kept in --out.
+configs, checkpoints of runs, which are also resumed. What is read is read whole. An input that ends otherwise is kept
+in --out.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import importlib
 import io
 import json
@@ -29,20 +31,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 atheris: Any = importlib.import_module("atheris") if "--atheris" in sys.argv else None
 # What is imported within it tells atheris which of its lines run.
-tracing = atheris.instrument_imports(include=["lamina.saving", "lamina.core"]) if atheris else contextlib.nullcontext()
+TRACED = ["lamina.saving", "lamina.core", "lamina.training.whole_state", "lamina.training.torch_state"]
+tracing = atheris.instrument_imports(include=TRACED) if atheris else contextlib.nullcontext()
 
 with tracing:
     import lamina
     from lamina.core.errors import LaminaError
+    from lamina.core.forms import check
     from lamina.core.limits import Limits
     from lamina.saving.archive import CONFIG, METADATA, open_archive, parse_json
-    from lamina.saving.checkpoint import Snapshot, read_checkpoint
+    from lamina.saving.checkpoint import ARRAYS, STATE, Checkpoints, Snapshot, read_checkpoint
     from lamina.saving.hdf5 import WeightsReader
     from lamina.saving.models import open_weights
     from lamina.saving.safetensors import SafetensorsReader
+    from lamina.training import trainer
+    from lamina.training.resume import RUN, Run
 
 SECONDS, MEMORY = 5, 256 << 20
 LIMITS = Limits(floor=4 << 20, memory=8 << 20, steps=20_000, objects=1000, json_bytes=1 << 20)
@@ -104,6 +111,63 @@ def read_run(content: bytes) -> None:
     read_checkpoint(io.BytesIO(content), LIMITS)
 
 
+class Resumer:
+    """Has a run, into which it takes up checkpoints whose text is damaged; what passes the reader must be taken up.
+
+    Args:
+        optimizer: of the model that is trained.
+    """
+
+    def __init__(self, optimizer: Any) -> None:
+        model = lamina.Sequential([lamina.layers.Input((4,)), lamina.layers.Dropout(0.5), lamina.layers.Dense(1)])
+        model.compile(optimizer(model), "mse", metrics=["mae"])
+        stopping = lamina.callbacks.EarlyStopping("loss", restore_best_weights=True)
+        self.run: Any = None
+        x, own = np.ones((8, 4), "float32"), self
+
+        class Kept(Run):
+            def begin(self, epoch: int) -> Any:
+                own.run = self
+                return super().begin(epoch)
+
+        with tempfile.TemporaryDirectory() as folder:
+            trainer.Run, usual = Kept, trainer.Run
+            try:
+                options: dict[str, Any] = {"batch_size": 2, "epochs": 2, "verbose": 0, "callbacks": [stopping]}
+                model.fit(x, x[:, :1], resume=folder, checkpoint_every=1, **options)
+            finally:
+                trainer.Run = usual
+            path = Checkpoints(folder).paths()[0]
+            with zipfile.ZipFile(path) as archive:
+                self.text, self.arrays = archive.read(STATE), archive.read(ARRAYS)
+
+    def __call__(self, content: bytes) -> None:
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            archive.writestr(STATE, content)
+            archive.writestr(ARRAYS, self.arrays)
+        found = read_checkpoint(buffer, LIMITS)
+        check(found, RUN, "fuzzed")
+        self.run._found = found
+        self.run.begin(0)
+
+
+@functools.cache
+def _resumer(optimizer: str) -> Resumer:
+    classes = {"lamina": lambda model: "adam", "torch": lambda model: torch.optim.AdamW(model.parameters())}
+    return Resumer(classes[optimizer])
+
+
+def resume_run(content: bytes) -> None:
+    """The text of a checkpoint, of a run with an optimizer of lamina."""
+    _resumer("lamina")(content)
+
+
+def resume_torch_run(content: bytes) -> None:
+    """The text of a checkpoint, of a run with an optimizer of torch."""
+    _resumer("torch")(content)
+
+
 MAKING = (read_model, read_config)
 
 
@@ -125,7 +189,16 @@ def seeds() -> list[tuple[Callable[[bytes], None], bytes]]:
     first = lamina.Model(x, lamina.ops.mean(layers.Concatenate()([x, y]) * 2.0, axis=-1))
     second = lamina.Sequential([layers.Input((6,)), layers.Embedding(5, 2), layers.LSTM(2), layers.Dense(1)])
     second.compile("adam", "mse", metrics=["mae"])
-    found: list[tuple[Callable[[bytes], None], bytes]] = []
+    space = lamina.utils.FeatureSpace
+    third = space(
+        {"a": space.float_normalized(), "b": "string_categorical", "c": space.integer_hashed(3)}, crosses=[("b", "c")]
+    )
+    third.adapt({"a": [1.0, 2.0], "b": ["x", "y"], "c": [1, 2]})
+    found: list[tuple[Callable[[bytes], None], bytes]] = [
+        (resume_run, _resumer("lamina").text),
+        (resume_torch_run, _resumer("torch").text),
+        (read_config, json.dumps(lamina.saving.serialize_keras_object(third)).encode()),
+    ]
     with tempfile.TemporaryDirectory() as folder:
         for index, model in enumerate((first, second)):
             for ending, reader in (
@@ -138,6 +211,9 @@ def seeds() -> list[tuple[Callable[[bytes], None], bytes]]:
                 found.append((reader, path.read_bytes()))
             found.append((read_config, model.to_json().encode()))
             found.append((read_model, _small_archive(Path(folder, f"{index}.keras"))))
+        third.save(Path(folder, "2.keras"))
+        found.append((read_archive, Path(folder, "2.keras").read_bytes()))
+        found.append((read_model, _small_archive(Path(folder, "2.keras"))))
         second.save(Path(folder, "old.h5"))
         found.append((read_hdf5, Path(folder, "old.h5").read_bytes()))
         state = {"epoch": 3, "weights": [w.detach() for w in second.weights], "shape": (1, 2), "seeds": np.arange(9)}

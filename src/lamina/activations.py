@@ -245,7 +245,12 @@ def get(identifier: Any) -> Callable[..., Any]:
         return linear
     found = lookup(identifier, kind="activation", table=_BY_NAME, deserialize=deserialize)
     if not callable(found):
-        raise ArgumentTypeError("This is no activation.", expected="a callable", received=repr(found))
+        raise ArgumentTypeError(
+            "This is no activation.",
+            where="activation",
+            expected="a callable, or the name of an activation",
+            received=repr(found),
+        )
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import Any, Self, TypeAlias
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from lamina.core.capture import Captured
 from lamina.core.dtypes import standardize_dtype, torch_dtype
-from lamina.core.errors import ArgumentError, DTypeError, ShapeError, listing, nearest
+from lamina.core.errors import ArgumentError, DTypeError, ShapeError, listing, nearest, one_of, unwritten
 from lamina.core.naming import to_snake_case
 from lamina.core.registry import builtin, lookup
 from lamina.core.seeds import SeedGenerator, draw_seed, random_generator
@@ -47,7 +48,7 @@ class Initializer(Captured):
             shape: the shape of the weight.
             dtype: its dtype, floatx by default.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not define __call__(shape, dtype=None).")
+        raise unwritten(self, "__call__(self, shape, dtype=None)")
 
     def clone(self) -> Self:
         """An initializer of the same config; one without a seed draws a new one."""
@@ -189,7 +190,9 @@ class RandomInitializer(Initializer):
             raise DTypeError(
                 "Random values are floats.",
                 where=f"initializer {type(self).__name__}",
+                expected="a float dtype",
                 received=standardize_dtype(wanted),
+                fix='initialize weights of integers with "zeros" or "ones"',
             )
         device = default_device()
         # A tensor without data holds no values to draw, and there are no generators for it.
@@ -324,23 +327,17 @@ class VarianceScaling(RandomInitializer):
         output_axes: _Axes = None,
     ) -> None:
         super().__init__(seed)
-        if scale <= 0:
-            raise ArgumentError("The scale must be positive.", where="scale", received=scale)
-        if mode not in ("fan_in", "fan_out", "fan_avg"):
+        if not isinstance(scale, Real) or scale <= 0:
             raise ArgumentError(
-                "Unknown mode.",
-                where="mode",
-                expected="'fan_in', 'fan_out' or 'fan_avg'",
-                received=repr(mode),
+                "The scale must be positive.",
+                where=f"{type(self).__name__}(scale=...)",
+                expected="a number above 0",
+                received=repr(scale),
             )
-        distribution = {"normal": "truncated_normal"}.get(distribution.lower(), distribution.lower())
-        if distribution not in ("truncated_normal", "untruncated_normal", "uniform"):
-            raise ArgumentError(
-                "Unknown distribution.",
-                where="distribution",
-                expected="'truncated_normal', 'untruncated_normal' or 'uniform'",
-                received=repr(distribution),
-            )
+        one_of(mode, ("fan_in", "fan_out", "fan_avg"), f"{type(self).__name__}, mode")
+        distribution = {"normal": "truncated_normal"}.get(str(distribution).lower(), str(distribution).lower())
+        known = ("truncated_normal", "untruncated_normal", "uniform")
+        one_of(distribution, known, f"{type(self).__name__}, distribution")
         self.scale = scale
         self.mode = mode
         self.distribution = distribution
@@ -569,15 +566,8 @@ class STFT(Initializer):
         scaling: str | None = "density",
         periodic: bool = False,
     ) -> None:
-        if side not in ("real", "imag"):
-            raise ArgumentError("Unknown side.", where="side", expected="'real' or 'imag'", received=repr(side))
-        if scaling not in (None, "density", "spectrum"):
-            raise ArgumentError(
-                "Unknown scaling.",
-                where="scaling",
-                expected="'density', 'spectrum' or None",
-                received=repr(scaling),
-            )
+        one_of(side, ("real", "imag"), "initializer STFT, side")
+        one_of(scaling, (None, "density", "spectrum"), "initializer STFT, scaling")
         if isinstance(window, str) and window not in WINDOWS:
             raise ArgumentError(
                 f"Unknown window.{nearest(window, WINDOWS)}",
@@ -688,6 +678,7 @@ def _of_value(value: Any) -> Callable[..., Tensor]:
         if tuple(shape) != tuple(value.shape):
             raise ShapeError(
                 "The array given as initializer does not have the shape of the weight.",
+                where="initializer given as an array",
                 expected=tuple(shape),
                 received=tuple(value.shape),
             )

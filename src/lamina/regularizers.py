@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lamina.core.capture import Captured
-from lamina.core.errors import ArgumentError, ShapeError
+from lamina.core.errors import ArgumentError, ShapeError, one_of
 from lamina.core.naming import to_snake_case
 from lamina.core.registry import builtin, lookup
 from lamina.core.serialization import deserialize_keras_object, serialize_keras_object
@@ -145,13 +145,7 @@ class OrthogonalRegularizer(Regularizer):
     """
 
     def __init__(self, factor: float = 0.01, mode: str = "rows") -> None:
-        if mode not in ("rows", "columns"):
-            raise ArgumentError(
-                "Unknown mode.",
-                where="mode of OrthogonalRegularizer",
-                expected="'rows' or 'columns'",
-                received=repr(mode),
-            )
+        one_of(mode, ("rows", "columns"), f"{type(self).__name__}, mode")
         self.factor = _factor(factor, "factor")
         self.mode = mode
 
@@ -183,7 +177,10 @@ def _factor(value: Any, name: str) -> float:
     """A factor as a float, once it is known to be finite and not negative."""
     if not isinstance(value, numbers.Real) or not math.isfinite(value) or value < 0:
         raise ArgumentError(
-            "A factor must be a finite number, at least 0.", where=f"argument {name}", received=repr(value)
+            f"`{name}` is no factor.",
+            where=f"regularizer, {name}",
+            expected="a finite number >= 0",
+            received=repr(value),
         )
     return float(value)
 

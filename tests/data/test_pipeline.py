@@ -41,7 +41,7 @@ def test_slices_keep_structure_and_dtype():
     assert batch["a"].shape == (2, 2) and batch["s"].tolist() == ["x", "y"] and labels.tolist() == [1, 2]
     assert data.element_spec[0]["a"].shape == (2,) and data.element_spec[0]["s"].dtype == "string"
     assert data.batch(2).element_spec[1].shape == (None,)
-    with pytest.raises(DataError, match="2, 3"):
+    with pytest.raises(DataError, match="2, length 3"):
         Dataset.from_tensor_slices((np.zeros(2), np.zeros(3)))
 
 

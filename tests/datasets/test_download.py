@@ -99,21 +99,134 @@ def test_no_redirect_from_encrypted_to_plain():
         download._NoDowngrade().redirect_request(request, io.BytesIO(), 302, "", {}, "http://example.com/a")
 
 
-@pytest.mark.parametrize("origin", [None, "", "file:///etc/passwd", "ftp://host/a", "words.txt", "https:///a"])
+UNUSABLE = [
+    *(None, "", "file:///etc/passwd", "ftp://host/a", "words.txt", "https:///a", "https://[::1/a", "data:,a"),
+    *("https://host:99999/a", "https://host:x/a", "https://host/a\r\nHost: other", "javascript:a", "//host/a"),
+]
+
+
+@pytest.mark.parametrize("origin", UNUSABLE)
 def test_unusable_addresses(origin):
-    with pytest.raises(ArgumentError):
+    with pytest.raises(ArgumentError, match="origin"):
         get_file("a", origin)
 
 
-@pytest.mark.parametrize("fname", ["a/b", "../a", "..", "a\\b", "c:a", "a\0"])
-def test_unusable_names(fname):
+@pytest.mark.parametrize("fname", ["a/b", "../a", "..", "a\\b", "c:a", "a\0", "/etc/passwd", "a\nb", "a" * 300])
+def test_unusable_names(fname, tmp_path):
     with pytest.raises(ArgumentError, match="plain name"):
         get_file(fname, "https://example.com/a")
+    assert not list(tmp_path.iterdir())
 
 
-def test_address_without_a_name():
+HOSTILE_ENDS = [
+    "",
+    "?name=a",
+    "%2e%2e",
+    "..",
+    "a%2f..%2fb",
+    "%2Fetc%2Fpasswd",
+    "a%5cb",
+    "a\\b",
+    "C%3aa",
+    "%00",
+    "%0a",
+    ".",
+]
+
+
+@pytest.mark.parametrize("end", HOSTILE_ENDS)
+def test_addresses_that_end_in_no_plain_name(end, tmp_path):
     with pytest.raises(ArgumentError, match="plain name"):
-        get_file(origin="https://example.com/")
+        get_file(origin=f"https://example.com/{end}")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("tail", ["?x=../../evil", "#/../evil", "?a=/etc/passwd&b=c\\d", ";v=1"])
+def test_only_the_path_names_the_file(server, tmp_path, tail):
+    sent = tail.partition("#")[0]
+    server.files[f"/some/words.txt{sent}"] = CONTENT
+    path = Path(get_file(origin=f"{server.url}/some/words.txt{tail}"))
+    assert path.parent == tmp_path / "home" / "datasets" and path.name in ("words.txt", "words.txt;v=1")
+
+
+def test_a_header_names_no_file(server, tmp_path):
+    disposition = {"Content-Disposition": 'attachment; filename="../../evil"'}
+    server.files["/words.txt"] = (200, disposition, CONTENT)
+    assert Path(get_file(origin=f"{server.url}/words.txt")).name == "words.txt"
+    assert not list(tmp_path.rglob("*evil*"))
+
+
+def test_answers_that_are_none(server, tmp_path):
+    chunked = {"Transfer-Encoding": "chunked", "Content-Length": "7"}
+    server.files["/words.txt"] = (200, chunked, b"zz\r\nhalf")
+    with pytest.raises(DownloadError, match=r"words\.txt failed"):
+        get_file(origin=f"{server.url}/words.txt")
+    with pytest.raises(DownloadError, match="URL can't contain"):
+        get_file("a", f"{server.url}/a b")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_while_it_is_downloaded_nothing_has_the_name(server, tmp_path, monkeypatch):
+    server.files["/words.txt"] = CONTENT
+    seen, target = [], tmp_path / "home" / "datasets" / "words.txt"
+
+    class Watched(download.Checksum):
+        def start(self):
+            seen.append(target.exists())
+            return super().start()
+
+    download.download(f"{server.url}/words.txt", target, Watched("sha256", SHA256))
+    assert seen == [False] and target.read_bytes() == CONTENT
+
+
+def test_an_interrupted_download_leaves_nothing(server, tmp_path, monkeypatch):
+    def interrupted(_address):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(download, "open_address", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        get_file(origin=f"{server.url}/words.txt")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_an_archive_is_unpacked_only_with_the_right_checksum(server, tmp_path):
+    server.files["/pets"] = tar_of({"cat.txt": b"miaow"})
+    with pytest.raises(DownloadError, match="not the one expected"):
+        get_file("pets", f"{server.url}/pets", file_hash=SHA256, extract=True)
+    assert not list(tmp_path.rglob("cat.txt"))
+
+
+@pytest.mark.parametrize("pack", ["tar", "zip"])
+def test_archives_that_would_fill_the_disk(server, tmp_path, pack):
+    buffer = io.BytesIO()
+    if pack == "zip":
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("zeros", bytes(100 << 20))
+    else:
+        with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+            info = tarfile.TarInfo("zeros")
+            info.size = 100 << 20
+            archive.addfile(info, io.BytesIO(bytes(100 << 20)))
+    server.files["/bomb"] = buffer.getvalue()
+    with pytest.raises(FileError, match="far more than it holds"):
+        get_file("bomb", f"{server.url}/bomb", extract=True)
+    assert not list(tmp_path.rglob("zeros"))
+
+
+def test_archives_that_are_damaged_or_too_many(server, monkeypatch):
+    def content(pack):
+        packed = bytearray(pack({"a.txt": bytes(range(256)) * 40}))
+        packed[len(packed) // 2] ^= 255
+        return bytes(packed)
+
+    for name, pack in (("a", tar_of), ("b", zip_of)):
+        server.files[f"/{name}"] = content(pack)
+        with pytest.raises(FileError, match="cannot be unpacked"):
+            get_file(name, f"{server.url}/{name}", extract=True)
+    monkeypatch.setattr("lamina.datasets.unpacking.MAX_MEMBERS", 1)
+    server.files["/c"] = zip_of({"a": b"", "b": b""})
+    with pytest.raises(FileError, match="too many files"):
+        get_file("c", f"{server.url}/c", extract=True)
 
 
 def test_unknown_checksum():

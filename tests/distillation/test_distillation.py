@@ -128,7 +128,7 @@ def test_errors() -> None:
     loss = distillation.LogitsDistillation()
     wrong = lamina.Sequential([layers.Input((5,)), layers.Dense(3)])
     for arguments, words in (
-        ((1, student, loss), "teacher is a model"),
+        ((1, student, loss), "teacher is no model"),
         ((teacher, wrong, loss), "differ"),
         ((teacher, student, None), "is needed"),
         ((teacher, student, [loss], [1.0, 2.0]), "one weight"),

@@ -183,8 +183,8 @@ def test_regularizers_and_constraints_are_kept() -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Conv2D(0, 3), "filters must be positive"),
-        (lambda: Conv2D(4, 3, groups=0), "groups must be positive"),
+        (lambda: Conv2D(0, 3), "`filters` cannot be used"),
+        (lambda: Conv2D(4, 3, groups=0), "`groups` cannot be used"),
         (lambda: Conv2D(4, 3, groups=3), "divisible by groups"),
         (lambda: Conv2D(4, 0), "tuple of 2 positive integers"),
         (lambda: Conv2D(4, (3, 3, 3)), "tuple of 2 positive integers"),
@@ -194,8 +194,8 @@ def test_regularizers_and_constraints_are_kept() -> None:
         (lambda: Conv2D(4, 3, padding="sane"), "'sane'"),
         (lambda: Conv2D(4, 3, padding="causal"), "Conv1D only"),
         (lambda: Conv2D(4, 3, data_format="NHWC"), "data_format"),
-        (lambda: DepthwiseConv2D(3, depth_multiplier=0), "depth_multiplier must be positive"),
-        (lambda: SeparableConv2D(0, 3), "filters must be positive"),
+        (lambda: DepthwiseConv2D(3, depth_multiplier=0), "`depth_multiplier` cannot be used"),
+        (lambda: SeparableConv2D(0, 3), "`filters` cannot be used"),
         (lambda: Conv2DTranspose(4, 3, strides=2, output_padding=2), "less than strides"),
         (lambda: Conv2D(4, 3, kernel_sise=3), "kernel_size"),
     ],

@@ -52,7 +52,7 @@ def test_the_largest_singular_value_goes_to_one_in_training():
 
 
 def test_refusals():
-    with pytest.raises(ArgumentError, match="positive"):
+    with pytest.raises(ArgumentError, match="power_iterations"):
         layers.SpectralNormalization(layers.Dense(2), power_iterations=0)
     with pytest.raises(ArgumentError, match="no weight to normalize"):
         layers.SpectralNormalization(layers.ReLU()).build((None, 3))

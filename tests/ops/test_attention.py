@@ -78,7 +78,7 @@ def test_dropout_keeps_the_mean_and_is_repeatable() -> None:
 
 def test_arguments() -> None:
     x = torch.ones(2, 5, 4, 8)
-    with pytest.raises(ShapeError, match="four axes"):
+    with pytest.raises(ShapeError, match="steps, heads, size"):
         dot_product_attention(x[0], x, x)
     with pytest.raises(ShapeError, match="no multiple"):
         dot_product_attention(x, x[:, :, :3], x[:, :, :3])

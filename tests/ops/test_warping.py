@@ -115,7 +115,7 @@ RANK2 = torch.ones(4, 4)
         (lambda: image.elastic_transform(GRID, fill_mode="cubic"), ArgumentError, "elastic_transform, fill_mode"),
         (lambda: image.map_coordinates(RANK2, torch.ones(3, 2), 1), ShapeError, "map_coordinates.*\\(2, ...\\)"),
         (lambda: image.map_coordinates(RANK2, torch.ones(2), 1), ShapeError, "at least two axes"),
-        (lambda: image.map_coordinates(RANK2, torch.ones(2, 2), 2), ArgumentError, "map_coordinates, order.*0, 1"),
+        (lambda: image.map_coordinates(RANK2, torch.ones(2, 2), 2), ArgumentError, "map_coordinates, order.*0 or 1"),
         (lambda: image.map_coordinates(RANK2, torch.ones(2, 2), 1, "wrpa"), ArgumentError, '"wrap"'),
         (lambda: image.map_coordinates(KerasTensor((2, 3)), KerasTensor((3, 1)), 1), ShapeError, "map_coordinates"),
     ],

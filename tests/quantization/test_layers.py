@@ -136,7 +136,7 @@ def test_the_default_policy():
                 lamina_config.set_dtype_policy(wrong)
     finally:
         policies.reset_dtype_policy()
-    with pytest.raises(TypeError, match="is a string"):
+    with pytest.raises(TypeError, match="no dtype policy"):
         dtype_policies.QuantizedDTypePolicy("int8", 123)
 
 
@@ -145,9 +145,9 @@ def test_errors():
         layers.Dense(2).quantize("int8")
     with pytest.raises(StateError, match="already quantized"):
         dense("int8").quantize("int8")
-    with pytest.raises(ArgumentError, match="Invalid quantization mode"):
+    with pytest.raises(ArgumentError, match="Unknown mode"):
         dense().quantize("int3")
-    with pytest.raises(ArgumentError, match="Contradictory"):
+    with pytest.raises(ArgumentError, match="contradict"):
         dense().quantize("int8", config=Int4QuantizationConfig())
     with pytest.raises(UnsupportedError, match="does not have a `quantize` method"):
         layers.Dropout(0.5).quantize("int8")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import re
 import struct
+import subprocess
 import sys
+import threading
+import urllib.request
 import warnings
 import zlib
 from html.parser import HTMLParser
@@ -16,10 +21,12 @@ import torch
 
 from lamina import Model, Sequential, callbacks, layers
 from lamina.callbacks import Report
-from lamina.core.errors import ArgumentError, MissingPackageError
+from lamina.cli.watch import server_of
+from lamina.core.errors import ArgumentError, DataError, MissingPackageError
 from lamina.doctor import Finding
 from lamina.report import write_report
 from lamina.report.evidence import gather, picture
+from lamina.report.page import is_abandoned
 from lamina.utils import plot_model
 from lamina.visualization.cards import Shown
 from lamina.visualization.vectors import curves_svg, model_svg, ticks
@@ -61,7 +68,7 @@ class Page(HTMLParser):
 
 def checked(path):
     text = path.read_text("utf-8")
-    page = Page(text)
+    page = Page(text.replace("<wbr>", ""))
     assert "script" not in page.tags
     assert not any(name.startswith("on") for _, name, _ in page.attributes)
     for tag, name, value in page.attributes:
@@ -205,6 +212,91 @@ def test_a_full_disk_does_not_end_the_training(tmp_path, monkeypatch):
     assert len(history.history["loss"]) == 2
 
 
+@pytest.mark.parametrize(
+    "error, state", [(RuntimeError("the data <b>ended</b>"), "failed"), (KeyboardInterrupt(), "stopped")]
+)
+def test_what_ended_a_training_stands_on_the_page(tmp_path, error, state):
+    model, x, y = classifier()
+
+    def fail(epoch, logs):
+        if epoch == 1:
+            raise error
+
+    with pytest.raises(type(error)):
+        model.fit(
+            x,
+            y,
+            epochs=3,
+            verbose=0,
+            callbacks=[callbacks.LambdaCallback(on_epoch_begin=fail)],
+            report=tmp_path / "r.html",
+        )
+    page = checked(tmp_path / "r.html")
+    assert ("body", "data-state", state) in page.attributes and f"{state}, epoch 1 of 3" in page.told
+    assert ("RuntimeError: the data <b>ended</b>" in page.told) == (state == "failed")
+    assert not any(name == "http-equiv" and value == "refresh" for _, name, value in page.attributes)
+
+
+def test_an_exception_around_a_good_training_is_not_its_end(tmp_path):
+    model, x, y = classifier()
+    try:
+        raise KeyError
+    except KeyError:
+        model.fit(x, y, verbose=0, report=tmp_path / "r.html")
+    assert 'data-state="finished"' in (tmp_path / "r.html").read_text()
+
+
+def test_a_page_names_its_process_and_watch_tells_when_that_is_gone(tmp_path):
+    model, x, y = classifier()
+    pages = []
+    look = callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: pages.append((tmp_path / "r.html").read_text()))
+    model.fit(x, y, verbose=0, callbacks=[look], report=tmp_path / "r.html")
+    assert f"process {os.getpid()} on {platform.node()}" in pages[0] and not is_abandoned(pages[0])
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = pages[0].replace(f' {os.getpid()}">', f' {ended.pid}">')
+    assert is_abandoned(left) and not is_abandoned(left.replace('data-process="', 'data-process="elsewhere-'))
+    assert not is_abandoned((tmp_path / "r.html").read_text())
+    (tmp_path / "left.html").write_text(left)
+    server = server_of(tmp_path, 0, 2)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        told = []
+        for name in ("left.html", "r.html"):
+            with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/{name}", timeout=10) as answer:
+                told.append(answer.read().decode())
+                assert answer.headers["Refresh"] == "2"
+        assert "is gone" in told[0] and told[0].count("<nav>") == 1 and "is gone;" not in told[1]
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_of_several_processes_the_first_alone_writes(tmp_path, monkeypatch):
+    model, x, y = classifier()
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    for rank in (1, 0):
+        monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
+        callback = Report(tmp_path / f"{rank}.html", x, y)
+        callback.set_model(model)
+        callback.set_params({"epochs": 1})
+        callback.on_train_begin()
+        callback.on_train_end()
+    assert [page.name for page in tmp_path.iterdir()] == ["0.html"]
+    assert "samples" in checked(tmp_path / "0.html").ids
+    monkeypatch.setattr(type(model.weights[0]), "device_mesh", "mesh", raising=False)
+    callback.on_train_begin()
+    callback.on_train_end()
+    assert "samples" not in checked(tmp_path / "0.html").ids
+
+
+def test_no_sample_is_no_evidence():
+    with pytest.raises(DataError, match=r"no sample[\s\S]*where: the samples[\s\S]*expected: arrays"):
+        gather(classifier()[0], np.zeros((0, 8, 8, 1)), np.zeros(0))
+
+
 def test_findings_of_the_doctor_are_shown(tmp_path):
     model, x, y = classifier()
     with warnings.catch_warnings():
@@ -256,12 +348,31 @@ def test_models_are_drawn_with_nested_ones_and_branches():
     assert page.tags.count("polygon") == 3 and "relu" in page.told and "inner" in page.told and "begin" in page.told
 
 
+@pytest.mark.parametrize("rankdir", ["TB", "BT", "LR", "RL"])
+def test_arrows_of_an_svg_end_at_the_layers(rankdir):
+    model = Sequential([layers.Input((4,)), layers.Dense(4), layers.Dense(3), layers.Dense(2)])
+    drawing = ElementTree.fromstring(model_svg(model, Shown(), rankdir=rankdir).partition("?>")[2])
+    space = "{http://www.w3.org/2000/svg}"
+    boxes = [[float(box.get(side)) for side in ("x", "y", "width", "height")] for box in drawing.iter(f"{space}rect")]
+    tips = [
+        [float(part) for part in head.get("points").split()[-1].split(",")] for head in drawing.iter(f"{space}polygon")
+    ]
+    assert len(boxes) == 3 and len(tips) == 2
+    for (left, top, wide, high), (x, y) in zip(boxes[1:], tips, strict=True):
+        ends = {"TB": (left + wide / 2, top), "BT": (left + wide / 2, top + high)}
+        ends |= {"LR": (left, top + high / 2), "RL": (left + wide, top + high / 2)}
+        assert np.allclose((x, y), ends[rankdir], atol=0.2)
+    order = [box[1 if rankdir in ("TB", "BT") else 0] for box in boxes]
+    assert order == sorted(order, reverse=rankdir in ("BT", "RL"))
+
+
 def test_a_model_is_written_as_svg_without_graphviz_and_matplotlib(tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name: None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     plot_model(classifier()[0], tmp_path / "m.svg", show_shapes=True)
     text = (tmp_path / "m.svg").read_text()
     assert text.startswith("<?xml") and "(None, 64)" in text
+    assert "prefers-color-scheme: dark" in text and "var(" not in text
     ElementTree.fromstring(text)
     with pytest.raises(MissingPackageError):
         plot_model(classifier()[0], tmp_path / "m.png")

@@ -24,103 +24,25 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-ATTACKS = {}
-DENSE = {"module": "keras.layers", "class_name": "Dense", "config": {"units": 2, "name": "d"}, "registered_name": None}
+sys.path.insert(0, str(Path(__file__).parent))
+from attack_files import (
+    ATTACKS,
+    DENSE,
+    OF_CONFIGS,
+    archive,
+    attack,
+    everywhere,
+    functional,
+    lambda_layer,
+    node,
+    old_file,
+    sequential,
+    weights_everywhere,
+    weights_file,
+)
+from checkpoint_attacks import back_up, refused_unchanged, resume, trained
+
 MEMORY, SECONDS = 512 << 20, 20
-
-
-# The entry points that read configs; all others may find nothing wrong with a file whose config alone is bad.
-OF_CONFIGS = ("load_model", "convert", "model_from_json", "deserialize", "layers.deserialize")
-
-
-def attack(*refused_by):
-    """An attack that these entry points must refuse: all of those whose names begin so."""
-
-    def note(function):
-        ATTACKS[function.__name__] = function, refused_by
-        return function
-
-    return note
-
-
-def evil_code(marker):
-    return f"__import__('os').system('touch {marker}')"
-
-
-# Files.
-
-
-def weights_file(change=None):
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
-        file["layers/dense/vars/0"] = np.ones((4, 2), "f4")
-        file["layers/dense/vars/1"] = np.ones(2, "f4")
-        if change is not None:
-            change(file)
-    return buffer.getvalue()
-
-
-def archive(path, config, weights=None, extra=(), compression=zipfile.ZIP_STORED):
-    with zipfile.ZipFile(path, "w", compression) as packed:
-        packed.writestr("metadata.json", json.dumps({"keras_version": "3.15.1", "date_saved": "today"}))
-        packed.writestr("config.json", config if isinstance(config, str) else json.dumps(config))
-        packed.writestr("model.weights.h5", weights_file() if weights is None else weights)
-        for info, content in extra:
-            packed.writestr(info, content)
-
-
-def sequential(*layers, **compiled):
-    entry = {"module": "keras.layers", "class_name": "InputLayer", "config": {"batch_shape": [None, 4]}}
-    config = {"name": "s", "layers": [entry, *layers]}
-    return {"module": "keras", "class_name": "Sequential", "config": config, "registered_name": None, **compiled}
-
-
-def old_file(path, config, training=None):
-    with h5py.File(path, "w") as file:
-        file.attrs["keras_version"] = "2.15.0"
-        file.attrs["model_config"] = json.dumps(config)
-        if training is not None:
-            file.attrs["training_config"] = json.dumps(training)
-        file.create_group("model_weights").attrs["layer_names"] = np.array([], "S1")
-
-
-def everywhere(folder, config, training=None):
-    """A config as a .keras file, a folder, an old file and a JSON text."""
-    archive(folder / "a.keras", config)
-    (folder / "unpacked").mkdir()
-    with zipfile.ZipFile(folder / "a.keras") as packed:
-        packed.extractall(folder / "unpacked")
-    old_file(folder / "a.h5", config, training)
-    (folder / "a.json").write_text(json.dumps(config))
-
-
-def weights_everywhere(folder, content):
-    """A file of weights alone, inside of a model, and as a shard."""
-    (folder / "a.weights.h5").write_bytes(content)
-    archive(folder / "a.keras", sequential(DENSE), content)
-    (folder / "s_00000.weights.h5").write_bytes(content)
-    table = {"metadata": {}, "weight_map": {"/layers/dense/vars": "s_00000.weights.h5"}}
-    (folder / "s.weights.json").write_text(json.dumps(table))
-    (folder / "w.h5").write_bytes(content)
-
-
-def node(name):
-    tensor = {"class_name": "__keras_tensor__", "config": {"shape": [None, 4], "keras_history": [name, 0, 0]}}
-    return [{"args": [tensor], "kwargs": {}}]
-
-
-def functional(*entries, shape=(None, 4)):
-    first = {
-        "module": "keras.layers",
-        "class_name": "InputLayer",
-        "name": "x",
-        "config": {"batch_shape": list(shape), "name": "x"},
-        "inbound_nodes": [],
-    }
-    last = entries[-1]["name"] if entries else "x"
-    config = {"name": "f", "layers": [first, *entries], "input_layers": ["x", 0, 0], "output_layers": [last, 0, 0]}
-    return {"module": "keras.src.models.functional", "class_name": "Functional", "config": config}
-
 
 # Names and code in configs.
 
@@ -188,16 +110,6 @@ def settings_of_the_whole_process(folder, marker):
         (folder / str(index)).mkdir()
         config = {"module": "keras.config", "class_name": name, "config": {"value": "float16"}}
         everywhere(folder / str(index), sequential(config))
-
-
-def lambda_layer(marker):
-    import base64
-    import marshal
-
-    code = compile(evil_code(marker), "x", "eval")
-    text = base64.b64encode(marshal.dumps(code)).decode()
-    function = {"class_name": "__lambda__", "config": {"code": text, "defaults": None, "closure": None}}
-    return {"module": "keras.layers", "class_name": "Lambda", "config": {"name": "l", "function": function}}
 
 
 @attack(*OF_CONFIGS)
@@ -625,6 +537,7 @@ def entry_points(path):
     from lamina.cli.inspect import inspect_file
     from lamina.datasets.sources import read_arrays
     from lamina.datasets.unpacking import unpack
+    from lamina.saving.checkpoint import read_checkpoint
 
     saving, name = lamina.saving, path.name
     out = path.parent / "out"
@@ -636,13 +549,19 @@ def entry_points(path):
             raise lamina.core.errors.FileError(text)
 
     calls = {}
-    if path.is_dir() or name.endswith(".keras"):
+    if name.startswith(("run_", "backup")):
+        calls["resume"] = lambda: refused_unchanged(path)
+        for file in sorted(path.glob("*.checkpoint")):
+            calls[f"read {file.name}"] = lambda file=file: read_checkpoint(file)
+    elif path.is_dir() or name.endswith(".keras"):
         calls["load_model"] = lambda: saving.load_model(path)
         calls["load_model(safe_mode=False)"] = lambda: saving.load_model(path, safe_mode=False)
         if path.is_file():
             calls["load_model(file)"] = lambda: saving.load_model(io.BytesIO(path.read_bytes()))
             calls["load_weights"] = lambda: model().load_weights(path)
             calls["editor"] = lambda: saving.KerasFileEditor(path)
+        elif name.startswith("steps"):
+            calls["load_weights(folder)"] = lambda: refused_unchanged(path)
         calls["convert"] = lambda: convert_file(path, out.with_suffix(".h5"))
     elif name.endswith(".json") and not name.endswith(".weights.json"):
         calls["model_from_json"] = lambda: lamina.models.model_from_json(path.read_text())
@@ -665,7 +584,7 @@ def entry_points(path):
         calls["unpack"] = lambda: unpack(path, out)
     elif name.endswith(".npz"):
         calls["read_arrays"] = lambda: read_arrays(path, "x_train")
-    if calls and not name.endswith((".zip", ".tar", ".npz")):
+    if calls and not name.endswith((".zip", ".tar", ".npz")) and not name.startswith(("run_", "backup")):
         calls["inspect"] = inspected
     return calls
 
@@ -727,6 +646,11 @@ def run(root, names):
     for name in ("w.keras", "w.h5"):
         warm.save(root / "tmp" / name)
         for call in entry_points(root / "tmp" / name).values():
+            call()
+    for kind in ("adam", "torch", "sgd", "backup"):
+        place = root / "tmp" / ("backup" if kind == "backup" else f"run_{kind}")
+        (back_up if kind == "backup" else resume)(trained(kind if kind != "backup" else "adam"), place)
+        for call in entry_points(place).values():
             call()
     # What torch and pdb import when a shape cannot be found in the usual way is no matter of the file.
     importlib.import_module("torch._inductor.standalone_compile")

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import struct
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,8 @@ def seeds(fuzz):
 
 
 def attempt(reader, content):
-    with contextlib.suppress(LaminaError):
+    with contextlib.suppress(LaminaError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         reader(content)
 
 
@@ -57,7 +59,7 @@ def changed(content, edits):
     return bytes(content)
 
 
-@pytest.mark.parametrize("name", ["read_archive", "read_hdf5", "read_safetensors", "read_run"])
+@pytest.mark.parametrize("name", ["read_archive", "read_hdf5", "read_safetensors", "read_run", "resume_run"])
 @calm
 @given(edits=changes, which=st.integers(0, 9))
 def test_damaged_files(seeds, name, edits, which):
@@ -86,6 +88,15 @@ def test_headers_of_safetensors(fuzz, header, size, lie):
     attempt(fuzz.read_safetensors, struct.pack("<Q", max(0, len(text) + lie)) + text + bytes(size))
 
 
+def places(node, found):
+    """Every list and dict with its keys, all the way down."""
+    for key in node if isinstance(node, dict) else range(len(node)):
+        found.append((node, key))
+        if isinstance(node[key], (dict, list)):
+            places(node[key], found)
+    return found
+
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 2**40) | st.floats() | st.sampled_from(["relu", "float32", "x", ""]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
@@ -107,6 +118,24 @@ entries = st.fixed_dictionaries(
 @given(entries)
 def test_configs(fuzz, config):
     attempt(fuzz.read_config, json.dumps(config).encode())
+
+
+kinds = st.sampled_from(["dict", "tuple", "tensor", "array", "x"])
+
+
+@calm
+@pytest.mark.parametrize("name", ["resume_run", "resume_torch_run"])
+@given(st.floats(0, 0.999), values | st.dictionaries(kinds, values, max_size=1), st.booleans())
+def test_checkpoints_of_another_structure(seeds, name, where, value, drop):
+    reader, text = seeds[name][0]
+    state = json.loads(text)
+    found = places(state, [])
+    holder, key = found[int(where * len(found))]
+    if drop:
+        del holder[key]
+    else:
+        holder[key] = value
+    attempt(reader, json.dumps(state).encode())
 
 
 def test_the_fuzzer_finds_failures(fuzz, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 
+from lamina.core.errors import MissingPackageError
 from lamina.visualization import (
     draw_bounding_boxes,
     draw_segmentation_masks,
@@ -16,6 +18,7 @@ from lamina.visualization import (
     plot_image_gallery,
     plot_segmentation_mask_gallery,
 )
+from lamina.visualization.figures import INK, WRONG
 
 # What OpenCV's rectangle() sets from (8, 8) to (15, 15), the upper left quarter, by thickness.
 CORNERS = {
@@ -112,6 +115,27 @@ def test_box_and_mask_galleries() -> None:
     assert shown == [[0, 0, 0], [40, 0, 0]] * 2
 
 
+def test_captions_are_small_enough_and_mark_mistakes() -> None:
+    figure = plot_image_gallery(np.zeros((2, 4, 4, 1)), [0, 1], [0, 0], {0: "long " * 4, 1: "b"}, show=False)
+    assert [panel.title.get_color() for panel in figure.axes] == [INK, WRONG]
+    figure.canvas.draw()
+    for panel in figure.axes:
+        assert panel.title.get_fontsize() >= 7 and panel.title.get_window_extent().width <= 2 * figure.dpi
+    assert "\n" in figure.axes[0].get_title()
+
+
+def test_masks_say_which_column_is_which() -> None:
+    mask = np.ones((2, 8, 8), int)
+    figure = plot_segmentation_mask_gallery(np.zeros((2, 8, 8, 3)), 2, y_pred=mask, show=False)
+    assert [panel.get_title() for panel in figure.axes] == ["Image", "Pred", "", ""]
+
+
+def test_captions_without_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(MissingPackageError, match=r"where: draw_bounding_boxes[\s\S]*pip install pillow"):
+        draw_bounding_boxes(np.zeros((1, 24, 24, 3)), boxes(), "xyxy", {0: "cat"})
+
+
 def test_errors() -> None:
     image = np.zeros((1, 8, 8, 3))
     with pytest.raises(ValueError, match="batch"):
@@ -124,7 +148,7 @@ def test_errors() -> None:
         draw_segmentation_masks(image, np.zeros((1, 8, 8)))
     with pytest.raises(ValueError, match="not both"):
         plot_image_gallery(image, path="x.png", show=True)
-    with pytest.raises(ValueError, match="names"):
+    with pytest.raises(ValueError, match="without names"):
         plot_image_gallery(image, y_true=[1])
-    with pytest.raises(ValueError, match="not both"):
+    with pytest.raises(ValueError, match="two legends"):
         plot_bounding_box_gallery(image, "xyxy", legend=True, legend_handles=[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 import lamina
 from lamina import layers
+from lamina.core.errors import MissingPackageError
 from lamina.utils import model_to_dot, plot_model
 from lamina.visualization import cards, graphs
 from lamina.visualization.layout import Box, Group
@@ -132,6 +134,12 @@ def test_graphviz_draws_where_it_is_there(tmp_path: Path, monkeypatch: Any) -> N
     path, kind, dot = written[0]
     assert (path, kind) == (str(tmp_path / "model.pdf"), "pdf")
     assert (dot.get_rankdir(), dot.get("dpi"), dot.get("splines")) == ("LR", 96, "curved")
+
+
+def test_without_pydot_the_error_names_it(monkeypatch: Any) -> None:
+    monkeypatch.setitem(sys.modules, "pydot", None)
+    with pytest.raises(MissingPackageError, match=r"where: model_to_dot[\s\S]*pip install pydot"):
+        model_to_dot(lamina.Sequential([layers.Input((2,)), layers.Dense(1)]))
 
 
 def test_models_of_a_program_s_own_ops_and_shared_layers(tmp_path: Path) -> None:

@@ -49,10 +49,10 @@ class BackupAndRestore(Callback):
                 expected="a path",
                 received=repr(backup_dir),
             )
-        if save_freq != "epoch" and not isinstance(save_freq, int):
+        if save_freq != "epoch" and (not isinstance(save_freq, int) or save_freq < 1):
             raise ArgumentError(
                 "save_freq is not usable.",
-                where="BackupAndRestore",
+                where="BackupAndRestore(save_freq=...)",
                 expected='"epoch" or a number of batches',
                 received=repr(save_freq),
             )
@@ -101,5 +101,6 @@ class BackupAndRestore(Callback):
 
     def _used(self) -> Any:
         if self.backup is None:
-            raise StateError("BackupAndRestore works within fit() only.", where="BackupAndRestore")
+            fix = "model.fit(x, y, callbacks=[BackupAndRestore(folder)])"
+            raise StateError("BackupAndRestore works within fit() only.", where="BackupAndRestore", fix=fix)
         return self.backup

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from lamina.core import tree
+from lamina.core.forms import ANYTHING, Maybe, alike, check, described, refuse
 
 HOOKS = (
     "on_train_begin",
@@ -58,6 +59,8 @@ class Callback:
     hears_every_batch: bool = True
     # The attributes that `get_state` keeps.
     kept: tuple[str, ...] = ()
+    # What those of them may be that are None at first; see `lamina.core.forms`.
+    _forms: Mapping[str, Any] = {}
 
     def __init__(self) -> None:
         self.params: dict[str, Any] | None = None
@@ -86,6 +89,14 @@ class Callback:
             the attributes named in `kept`: what JSON can hold, arrays, tensors, and lists and dicts of these.
         """
         return {name: tree.map_structure(lambda leaf: leaf, getattr(self, name)) for name in self.kept}
+
+    def _check_state(self, state: Any, where: str) -> None:
+        """See whether `set_state` can take this up; a FileError that names the entry if not."""
+        own = {name: Maybe(self._forms.get(name, ANYTHING)) for name in self.kept}
+        check(state, own if type(self).get_state is Callback.get_state else dict, where)
+        for name in self.kept:
+            if name in state and name not in self._forms and not alike(state[name], getattr(self, name)):
+                refuse(where, name, f"something like {described(getattr(self, name))}", described(state[name]))
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Take up what `get_state` gave; called after `on_train_begin` of the run that goes on.

@@ -10,6 +10,8 @@ from typing import Any, TextIO
 import numpy as np
 
 from lamina.callbacks.base import Callback
+from lamina.core.errors import check_type
+from lamina.core.forms import COUNT, check
 
 
 class CSVLogger(Callback):
@@ -29,6 +31,7 @@ class CSVLogger(Callback):
 
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
         super().__init__()
+        check_type(filename, (str, os.PathLike), "CSVLogger(filename)", "a path")
         self.filename = os.fspath(filename)
         self.sep = separator
         self.append = append
@@ -70,6 +73,10 @@ class CSVLogger(Callback):
         """The columns, and how long the file is."""
         size = 0 if self.csv_file is None else self.csv_file.tell() if self._end is None else self._end
         return {"keys": self.keys, "size": size}
+
+    def _check_state(self, state: Any, where: str) -> None:
+        """See whether these are columns and a length."""
+        check(state, {"keys": (None, [str]), "size": COUNT}, where)
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on where the file ended; rows that were written later are written again."""

@@ -9,6 +9,7 @@ import torch
 
 from lamina.callbacks.monitor import MonitorCallback
 from lamina.core.config import say
+from lamina.core.errors import check_number
 
 
 class EarlyStopping(MonitorCallback):
@@ -33,6 +34,7 @@ class EarlyStopping(MonitorCallback):
     """
 
     kept = ("best", "wait", "stopped_epoch", "best_epoch", "best_weights")
+    _forms: Mapping[str, Any] = {**MonitorCallback._forms, "best_weights": (None, [torch.Tensor])}
 
     def __init__(
         self,
@@ -46,6 +48,7 @@ class EarlyStopping(MonitorCallback):
         start_from_epoch: int = 0,
     ) -> None:
         super().__init__(monitor, mode, min_delta=min_delta)
+        check_number(patience, "EarlyStopping(patience=...)", least=0, whole=False)
         self.patience = patience
         self.verbose = verbose
         self.baseline = baseline

@@ -28,6 +28,7 @@ class ExperimentLogger(Callback):
 
     keeps_logs = False
     kept = ("run_id", "_batches")
+    _forms: Mapping[str, Any] = {"run_id": (None, str)}
 
     def __init__(
         self, params: Mapping[str, Any] | None = None, update_freq: int | str = "epoch", log_model: bool = False
@@ -44,7 +45,7 @@ class ExperimentLogger(Callback):
         elif not isinstance(self.update_freq, int) or self.update_freq < 1:
             raise ArgumentError(
                 "update_freq is not usable.",
-                where=type(self).__name__,
+                where=f"{type(self).__name__}(update_freq=...)",
                 expected='"epoch", "batch" or a number of batches',
                 received=repr(update_freq),
             )

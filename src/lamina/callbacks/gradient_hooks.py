@@ -16,24 +16,19 @@ class GradientHooks:
     def __init__(self) -> None:
         self._handles: list[Any] = []
         self._adoptions: Any = None
-        self._compiled: Any = None
 
     def attach(self, model: Any, hooks: Iterable[tuple[Any, Hook]]) -> None:
         """Call each hook when the gradient of its weight is there; a compiled step waits until they are gone."""
         self.remove()
-        self._adoptions = vars(model).get("_adoptions")
-        self._compiled = None if self._adoptions is None else self._adoptions.pop("train", None)
         self._handles = [weight.register_post_accumulate_grad_hook(hook) for weight, hook in hooks]
+        self._adoptions = vars(model).get("_adoptions") if self._handles else None
+        if self._adoptions is not None:
+            self._adoptions.hooks += 1
 
     def remove(self) -> None:
-        """Take them away, and put the compiled step back."""
-        if not self._handles:
-            return
+        """Take them away."""
         for handle in self._handles:
             handle.remove()
-        self._handles = []
         if self._adoptions is not None:
-            self._adoptions.pop("train", None)
-            if self._compiled is not None:
-                self._adoptions["train"] = self._compiled
-        self._adoptions = self._compiled = None
+            self._adoptions.hooks -= 1
+        self._handles, self._adoptions = [], None

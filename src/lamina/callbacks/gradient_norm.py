@@ -38,6 +38,7 @@ class GradientNorm(Callback):
 
     keeps_logs = False
     kept = ("_seen", "_measured", "_sum", "_max")
+    _forms: Mapping[str, Any] = {"_sum": (None, torch.Tensor), "_max": (None, torch.Tensor)}
 
     def __init__(self, per_layer: bool = False, every: int = 1) -> None:
         super().__init__()

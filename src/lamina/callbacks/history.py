@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lamina.callbacks.base import Callback
+from lamina.core.forms import COUNT
 from lamina.doctor.finding import Findings
 from lamina.report.page import write_report
 from lamina.visualization.curves import plot_history
@@ -32,6 +33,7 @@ class History(Callback):
     """
 
     kept = ("history", "epoch")
+    _forms: Mapping[str, Any] = {"history": {str: list}, "epoch": [COUNT]}
 
     def __init__(self) -> None:
         super().__init__()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import NoneType
 from typing import Any
 
 from lamina.callbacks.base import HOOKS, Callback
-from lamina.core.errors import ArgumentTypeError, nearest
+from lamina.core.errors import ArgumentTypeError, check_type, listing, nearest
 
 _NAMES = (*HOOKS, "on_batch_begin", "on_batch_end")
 
@@ -56,6 +57,9 @@ class LambdaCallback(Callback):
         }
         for name, function in named.items():
             if name.startswith("on_") and name not in _NAMES:
-                raise ArgumentTypeError(f'"{name}" is no hook of a callback.{nearest(name, _NAMES)}')
+                what = f'"{name}" is no hook of a callback.{nearest(name, _NAMES)}'
+                raise ArgumentTypeError(what, where=f"LambdaCallback({name}=...)", expected=listing(_NAMES, limit=99))
+            if name.startswith("on_"):
+                check_type(function, (Callable, NoneType), f"LambdaCallback({name}=...)", "a function")
             if function is not None:
                 self.__dict__[name] = function

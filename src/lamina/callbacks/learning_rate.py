@@ -11,16 +11,19 @@ import torch
 from lamina.callbacks.base import Callback
 from lamina.callbacks.monitor import MonitorCallback
 from lamina.core.config import say
-from lamina.core.errors import ArgumentError, ArgumentTypeError, StateError
+from lamina.core.errors import ArgumentError, ArgumentTypeError, StateError, check_number, check_type
+from lamina.core.forms import ANYTHING, NUMBER, Maybe, alike, check, described, refuse
 
 
 def optimizers_of(model: Any, where: str) -> dict[str, Any]:
     """The model's optimizers by the name their learning rate has in the logs."""
     optimizer = getattr(model, "optimizer", None)
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     parts = getattr(optimizer, "optimizers", None)
     named = {f"learning_rate_{part.name}": part for part in parts} if parts else {"learning_rate": optimizer}
     if any(not hasattr(part, "learning_rate") for part in named.values()):
-        raise StateError("The optimizer has no learning_rate.", where=where, received=type(optimizer).__name__)
+        fix, received = 'model.compile(optimizer="adam", loss=...)', type(optimizer).__name__
+        raise StateError("The optimizer has no learning_rate.", where=where, received=received, fix=fix)
     return named
 
 
@@ -54,6 +57,7 @@ class LearningRateScheduler(Callback):
 
     def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
         super().__init__()
+        check_type(schedule, Callable, "LearningRateScheduler(schedule)", "a function of (epoch, rate)")
         self.schedule = schedule
         self.verbose = verbose
 
@@ -81,8 +85,8 @@ class LearningRateScheduler(Callback):
         if not isinstance(new, (float, np.floating)):
             raise ArgumentTypeError(
                 "The schedule must give a float.",
-                where="LearningRateScheduler",
-                expected="a float",
+                where="LearningRateScheduler(schedule)",
+                expected="a float; does the schedule end with `return`?",
                 received=f"{new!r} ({type(new).__name__})",
             )
         return float(new)
@@ -122,6 +126,18 @@ class TorchScheduler(Callback):
         """The scheduler's counters, and the rates it has set."""
         rates = [float(group["lr"]) for group in self.scheduler.optimizer.param_groups]
         return {"scheduler": _plain(self.scheduler.state_dict()), "rates": rates}
+
+    def _check_state(self, state: Any, where: str) -> None:
+        """See whether these are the counters of such a scheduler, and a rate for each group."""
+        check(state, {"scheduler": {str: ANYTHING}, "rates": [NUMBER]}, where)
+        own = self.get_state()
+        if len(state["rates"]) != len(own["rates"]):
+            refuse(where, "rates", f"{len(own['rates'])} rates", f"{len(state['rates'])} rates")
+        check(state["scheduler"], {name: Maybe(ANYTHING) for name in own["scheduler"]}, where, "scheduler")
+        for name, value in state["scheduler"].items():
+            if not alike(value, own["scheduler"][name]):
+                place = f"scheduler/{name}"
+                refuse(where, place, f"something like {described(own['scheduler'][name])}", described(value))
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Take them up; functions that the scheduler was made with stay its own."""
@@ -187,11 +203,13 @@ class ReduceLROnPlateau(MonitorCallback):
         **kwargs: Any,
     ) -> None:
         super().__init__(monitor, mode, min_delta=min_delta)
+        for name, value in {"factor": factor, "patience": patience, "cooldown": cooldown, "min_lr": min_lr}.items():
+            check_number(value, f"ReduceLROnPlateau({name}=...)", least=0, whole=False)
         if factor >= 1.0:
             raise ArgumentError(
                 "The factor must lower the rate.",
-                where="ReduceLROnPlateau",
-                expected="below 1",
+                where="ReduceLROnPlateau(factor=...)",
+                expected="below 1, e.g. 0.5",
                 received=factor,
             )
         self.factor = factor

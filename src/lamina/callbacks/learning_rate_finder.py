@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import math
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 
 from lamina.callbacks.base import Callback
 from lamina.callbacks.learning_rate import optimizers_of
 from lamina.core.errors import ArgumentError
 from lamina.core.seeds import generators_state, set_generators_state
-from lamina.layers.weights import seed_generators
+from lamina.visualization.learning_rates import plot_learning_rates
 
 _SMOOTHING = 0.9
 _ENOUGH = 5
@@ -25,9 +24,10 @@ _CERTAIN = 3.0
 class LearningRateFinder(Callback):
     """Trains with a rate that grows from batch to batch, notes the losses, and puts everything back at the end.
 
-    Weights, optimizer, moving statistics and random generators are afterwards as they were before, on a copy kept
-    meanwhile. Every loss is waited for. It ends `fit` by itself, after so many batches or when the loss explodes; give
-    `fit` enough epochs. `find_learning_rate` does all that, and `lamina.visualization.plot_learning_rates` draws it.
+    Weights, optimizer, moving statistics, metrics and random generators are afterwards as they were before, from a
+    copy kept meanwhile. A schedule is left aside; several optimizers all get the rate. Steps run as they are written,
+    and every loss is waited for. It ends `fit` by itself, after so many batches or when the loss explodes; give `fit`
+    enough epochs. `model.find_learning_rate` does all that.
 
     Args:
         start: the first rate.
@@ -66,6 +66,24 @@ class LearningRateFinder(Callback):
         self.stop_factor = stop_factor
         self.rates: list[float] = []
         self.losses: list[float] = []
+        self._trial: Any = None
+
+    def __repr__(self) -> str:
+        rate, rates = self.suggestion, self.rates
+        tried = f"{len(rates)} rates from {rates[0]:.2g} to {rates[-1]:.2g}" if rates else "no rate tried"
+        return f"LearningRateFinder(suggestion={rate and float(f'{rate:.3g}')}, {tried})"
+
+    def plot(self, path: str | os.PathLike[str] | None = None, title: str | None = None) -> Any:
+        """Draw the loss over the learning rate; see `lamina.visualization.plot_learning_rates`.
+
+        Args:
+            path: the file to write; its ending says which kind.
+            title: stands above the picture.
+
+        Returns:
+            The matplotlib figure.
+        """
+        return plot_learning_rates(self, path, title)
 
     @property
     def _reach(self) -> int:
@@ -91,25 +109,25 @@ class LearningRateFinder(Callback):
         return self.rates[steepest] if slopes.get(steepest, 0.0) < -_CERTAIN * error else None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Copy the state."""
+        """Copy the state, and have every optimizer follow the rates."""
         self.rates, self.losses = [], []
         self._average, self._best = 0.0, math.inf
-        self._generators = generators_state()
-        self._kept = [(tensor, tensor.detach().clone()) for tensor in self._tensors()]
-        torch_optimizer = getattr(self.model.optimizer, "optimizer", None)
-        self._torch = torch_optimizer if isinstance(torch_optimizer, torch.optim.Optimizer) else None
-        self._torch_state = copy.deepcopy(self._torch.state_dict()) if self._torch is not None else {}
+        self._optimizers = list(optimizers_of(self.model, type(self).__name__).values())
+        self._trial = self.model._on_trial()
+        rates = [(optimizer, getattr(optimizer, "_learning_rate", None)) for optimizer in self._optimizers]
+        self._functions = [(optimizer, rate) for optimizer, rate in rates if callable(rate)]
+        for optimizer, _ in self._functions:
+            optimizer.learning_rate = lambda: self.start
+        self._be_eager(True)
 
-    def _tensors(self) -> list[torch.Tensor]:
-        model = self.model
-        found = [*model.parameters(), *model.buffers(), *model.variables, *model.optimizer.variables]
-        found += [generator.state for generator in seed_generators(model)]
-        return list({id(tensor): tensor for tensor in found}.values())
+    def _be_eager(self, eagerly: bool) -> None:
+        if (adoptions := vars(self.model).get("_adoptions")) is not None:
+            adoptions.eagerly = eagerly
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Set the next rate, and have the results be those of this batch alone."""
         rate = self.start * (self.end / self.start) ** (len(self.rates) / (self.steps - 1))
-        for optimizer in optimizers_of(self.model, type(self).__name__).values():
+        for optimizer in self._optimizers:
             optimizer.learning_rate = rate
         self.rates.append(rate)
         self.model.reset_metrics()
@@ -131,14 +149,12 @@ class LearningRateFinder(Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Put everything back."""
-        with torch.no_grad():
-            for tensor, value in self._kept:
-                tensor.copy_(value)
-        if self._torch is not None:
-            self._torch.load_state_dict(self._torch_state)
-        set_generators_state(self._generators)
-        self.model.reset_metrics()
-        self._kept = []
+        trial, self._trial = self._trial, None
+        if trial is not None:
+            self._be_eager(False)
+            for optimizer, rate in self._functions:
+                optimizer.learning_rate = rate
+            trial.end()
 
 
 def find_learning_rate(
@@ -164,13 +180,15 @@ def find_learning_rate(
         **options: what else `fit` takes, such as batch_size and class_weight.
 
     Returns:
-        the finder: `suggestion`, and `rates`, `losses` and `smoothed` to look at.
+        the finder: `suggestion` (None where the loss does not clearly fall), `plot()`, and `rates`, `losses` and
+        `smoothed` to look at.
 
     Raises:
         StateError: the model is not compiled, or its optimizer has no learning rate.
         ArgumentError: the rates do not grow.
 
     Example:
+        >>> import torch
         >>> from lamina import Sequential, layers
         >>> model = Sequential([layers.Input((1,)), layers.Dense(1)])
         >>> model.compile("sgd", loss="mse")
@@ -182,9 +200,14 @@ def find_learning_rate(
     Source: https://arxiv.org/abs/1506.01186
     """
     finder = LearningRateFinder(start, end, steps, stop_factor)
-    earlier = model.history
+    earlier, stopped = model.history, model.stop_training
+    generators = generators_state() if model.built else None
     callbacks = [*(options.pop("callbacks", None) or ()), finder]
-    model.fit(x, y, **{"epochs": steps, "verbose": 0, **options, "callbacks": callbacks})
-    model.history = earlier
-    model.stop_training = False
+    try:
+        model.fit(x, y, **{"epochs": steps, "verbose": 0, **options, "callbacks": callbacks})
+    finally:
+        finder.on_train_end()
+        model.history, model.stop_training = earlier, stopped
+        if generators is not None:
+            set_generators_state(generators)
     return finder

@@ -11,7 +11,7 @@ import torch
 
 from lamina.callbacks.monitor import MonitorCallback
 from lamina.core.config import say
-from lamina.core.errors import ArgumentError, FileError, nearest, warn_once
+from lamina.core.errors import ArgumentError, FileError, check_type, nearest, warn_once
 
 
 class ModelCheckpoint(MonitorCallback):
@@ -53,6 +53,7 @@ class ModelCheckpoint(MonitorCallback):
         initial_value_threshold: float | None = None,
     ) -> None:
         super().__init__(monitor, mode, initial_value_threshold)
+        check_type(filepath, (str, os.PathLike), "ModelCheckpoint(filepath=...)", "a path")
         self.filepath = os.fspath(filepath)
         self.verbose = verbose
         self.save_best_only = save_best_only
@@ -64,6 +65,7 @@ class ModelCheckpoint(MonitorCallback):
         if save_freq != "epoch" and (not isinstance(save_freq, int) or save_freq < 1):
             raise ArgumentError(
                 "save_freq is not usable.",
+                where="ModelCheckpoint(save_freq=...)",
                 expected='"epoch" or a number of batches',
                 received=repr(save_freq),
             )
@@ -103,7 +105,8 @@ class ModelCheckpoint(MonitorCallback):
         if not self._is_due(epoch, logs or {}, path):
             return
         if os.path.isdir(path):
-            raise FileError("The checkpoint's path is a folder.", where="ModelCheckpoint", received=path)
+            where, fix = "ModelCheckpoint(filepath=...)", f"name a file in it: {path}/model.keras"
+            raise FileError("The checkpoint's path is a folder.", where=where, received=path, fix=fix)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         if self.save_weights_only:
             self.model.save_weights(path, overwrite=True)
@@ -149,3 +152,7 @@ class ModelCheckpoint(MonitorCallback):
                 expected=", ".join(values),
                 received=self.filepath,
             ) from None
+        except (IndexError, ValueError) as error:
+            what, where = f"The path is no pattern: {error}.", "ModelCheckpoint(filepath=...)"
+            fix = 'name what to fill in and how, e.g. "{epoch:02d}-{loss:.2f}.keras"'
+            raise ArgumentError(what, where=where, received=self.filepath, fix=fix) from None

@@ -8,7 +8,8 @@ from typing import Any
 
 from lamina import ops
 from lamina.callbacks.base import Callback
-from lamina.core.errors import ArgumentError, listing, nearest
+from lamina.core.errors import ArgumentError, check_number, listing, nearest
+from lamina.core.forms import NUMBER
 
 _HIGH = (
     "acc",
@@ -37,6 +38,7 @@ class MonitorCallback(Callback):
     """
 
     kept = ("best",)
+    _forms: Mapping[str, Any] = {"best": (None, NUMBER)}
 
     def __init__(
         self,
@@ -52,6 +54,7 @@ class MonitorCallback(Callback):
                 stacklevel=3,
             )
             mode = "auto"
+        check_number(min_delta, f"{type(self).__name__}(min_delta=...)", whole=False)
         self.monitor = monitor
         self.mode = mode
         self.best = baseline
@@ -113,7 +116,7 @@ class MonitorCallback(Callback):
             return 1
         raise ArgumentError(
             f'Whether more or less of "{self.monitor}" is better cannot be told by its name.',
-            where=type(self).__name__,
+            where=f"{type(self).__name__}(monitor=...)",
             fix='pass mode="min" or mode="max"',
         )
 

@@ -79,7 +79,7 @@ class OrbaxCheckpoint(MonitorCallback):
         if save_freq != "epoch" and (not isinstance(save_freq, int) or save_freq < 1):
             raise ArgumentError(
                 "save_freq is not usable.",
-                where="OrbaxCheckpoint",
+                where="OrbaxCheckpoint(save_freq=...)",
                 expected='"epoch" or a number of batches',
                 received=repr(save_freq),
             )
@@ -163,7 +163,9 @@ class OrbaxCheckpoint(MonitorCallback):
         """Write a checkpoint, then remove what is too much; those that were there count as older, by their numbers."""
         folder = Path(self.directory)
         snapshot.write(folder / str(step))
-        others = [path for path in folder.iterdir() if path.name.isdecimal() and path.name != str(step)]
+        # Links and files of such names are none of ours.
+        folders = [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
+        others = [path for path in folders if path.name.isdecimal() and path.name != str(step)]
         if self.max_to_keep is not None:
             others.sort(key=lambda path: (int(path.name) < step, int(path.name)))
             for path in others[: max(0, len(others) + 1 - self.max_to_keep)]:

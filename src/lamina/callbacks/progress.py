@@ -13,7 +13,7 @@ import numpy as np
 
 from lamina.callbacks.base import Callback
 from lamina.core.config import is_interactive_logging_enabled, say
-from lamina.core.errors import ArgumentError
+from lamina.core.errors import ArgumentError, check_number
 
 _BOLD, _GREEN, _GRAY, _PLAIN = "\x1b[1m", "\x1b[32m", "\x1b[90m", "\x1b[0m"
 
@@ -70,7 +70,10 @@ class Progbar:
         unit_name: str = "step",
     ) -> None:
         if stateful_metrics is not None and stateless_metrics is not None:
-            raise ArgumentError("Give stateful_metrics or stateless_metrics, not both.", where="Progbar")
+            what, fix = "stateful_metrics and stateless_metrics are both given.", "leave one of them out"
+            raise ArgumentError(what, where="Progbar", fix=fix)
+        if target is not None:
+            check_number(target, "Progbar(target)")
         self.target = target
         self.width = width
         self.verbose = verbose

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import time
+import traceback
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from torch import distributed
 
 from lamina.callbacks.base import Callback
 from lamina.report.page import Progress, architecture_of, checked, write_report
@@ -17,7 +22,7 @@ class Report(Callback):
 
     The page is one file without script that needs no network. It is written anew after epochs, at most every few
     seconds, always as a whole; a browser that shows it loads it again by itself until the training has ended.
-    `lamina watch FOLDER` serves it on this machine.
+    `lamina watch FOLDER` serves it on this machine. Of several processes that train together the first alone writes.
 
     Args:
         path: the file, ending in .html.
@@ -63,6 +68,7 @@ class Report(Callback):
         self._batches: dict[str, tuple[list[float], list[float]]] = {}
         self._steps = self._epoch = 0
         self._written = float("-inf")
+        self._open = False
         if not batches or every is None:
             self.idle_hooks = frozenset({"on_train_batch_end"})
 
@@ -70,7 +76,7 @@ class Report(Callback):
         """Begin anew."""
         self._batches, self._steps, self._epoch = {}, 0, 0
         self._shown["architecture"] = architecture_of(self.model)
-        self._written = float("-inf")
+        self._written, self._open = float("-inf"), True
         self._maybe_write({})
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -97,7 +103,18 @@ class Report(Callback):
         """Write the last page, with what the model says of the samples."""
         epochs = (self.params or {}).get("epochs")
         state = "finished" if self._epoch == epochs else "stopped"
+        self._open = False
         self._write(self._results(), Progress(state, self._epoch, epochs, batches=self._batches), **self._told)
+
+    def close(self) -> None:
+        """Say on the page why the training did not reach its end, where an exception ended it."""
+        error = sys.exc_info()[1]
+        if self._open and error is not None:
+            self._open = False
+            epochs = (self.params or {}).get("epochs")
+            reason = "".join(traceback.format_exception_only(error)).strip()
+            with contextlib.suppress(OSError):  # what is under way already tells more
+                self._write(self._results(), Progress("failed", self._epoch, epochs, None, self._batches, reason))
 
     def looks_at(self, x: Any, y: Any) -> None:
         """Receive samples for the last page, where it has none of its own.
@@ -123,6 +140,12 @@ class Report(Callback):
             self._written = time.monotonic()
 
     def _write(self, results: Mapping[str, Sequence[Any]], progress: Progress, **told: Any) -> None:
+        if distributed.is_available() and distributed.is_initialized():
+            if distributed.get_rank():
+                return
+            # A model whose weights are spread over the processes runs in all of them or waits for ever.
+            if any(hasattr(weight, "device_mesh") for weight in self.model.parameters()):
+                told = {}
         history = self.model.history
         findings = getattr(history, "findings", None) or ()
         fingerprint = None if history is None else history.fingerprint

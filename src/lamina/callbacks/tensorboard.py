@@ -16,7 +16,7 @@ import torch
 from lamina.callbacks.base import Callback
 from lamina.callbacks.learning_rate import learning_rates
 from lamina.core.config import image_data_format
-from lamina.core.errors import ArgumentError, MissingPackageError, warn_once
+from lamina.core.errors import ArgumentError, MissingPackageError, check_number, check_type, listing, nearest, warn_once
 from lamina.core.tensors import convert_to_numpy
 from lamina.layers import Embedding
 
@@ -69,6 +69,8 @@ class TensorBoard(Callback):
         embeddings_metadata: str | Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
+        check_type(log_dir, (str, os.PathLike), "TensorBoard(log_dir=...)", "a path")
+        check_number(histogram_freq, "TensorBoard(histogram_freq=...)", least=0)
         self.log_dir = os.fspath(log_dir)
         self.histogram_freq = histogram_freq
         self.write_graph = write_graph
@@ -229,10 +231,10 @@ class TensorBoard(Callback):
         unknown = [name for name in metadata if name not in names] if isinstance(metadata, Mapping) else []
         if unknown:
             raise ArgumentError(
-                "There is no Embedding layer of this name.",
+                f"There is no Embedding layer of this name.{nearest(unknown[0], names)}",
                 where="TensorBoard(embeddings_metadata=...)",
                 expected=", ".join(names) or "no metadata: the model has no Embedding layers",
-                received=", ".join(unknown),
+                received=listing(unknown),
             )
         lines: list[str] = []
         for name in names:
@@ -278,7 +280,7 @@ def _batches(given: Any) -> tuple[int, int]:
     if first < 0 or last < first:
         raise ArgumentError(
             "profile_batch is not usable.",
-            where="TensorBoard",
+            where="TensorBoard(profile_batch=...)",
             expected="0, the number of a batch, or the numbers of the first and the last",
             received=repr(given),
         )

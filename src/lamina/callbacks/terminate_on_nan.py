@@ -8,6 +8,11 @@ from typing import Any
 
 from lamina.callbacks.base import Callback
 from lamina.core.config import say
+from lamina.core.errors import LaminaError
+
+
+class NonFiniteLossError(LaminaError, RuntimeError):
+    """The loss is no longer a number."""
 
 
 class TerminateOnNaN(Callback):
@@ -34,6 +39,7 @@ class TerminateOnNaN(Callback):
         if loss is None or math.isfinite(loss):
             return
         if self.raise_error:
-            raise RuntimeError(f"The loss became {loss} at batch {batch}.")
+            fix = "lower the learning rate, clip gradients (clipnorm=1.0), or see fit(doctor=True) for the first cause"
+            raise NonFiniteLossError("The loss is not finite.", where=f"batch {batch}", received=loss, fix=fix)
         say(f"Batch {batch}: the loss is {loss}, training ends")
         self.model.stop_training = True

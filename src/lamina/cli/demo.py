@@ -47,7 +47,8 @@ def show_demo(out: Path, epochs: int) -> float:
     reloaded = lamina.saving.load_model(out / "m.keras")
     difference = float(np.abs(reloaded.predict(x_test, verbose=0) - probabilities).max())
     if difference > 1e-6:
-        raise StateError("The reloaded model predicts something else.", received=f"a difference of {difference:.1e}")
+        what, received = "The reloaded model predicts something else.", f"a difference of {difference:.1e}"
+        raise StateError(what, where=str(out / "m.keras"), expected="a difference below 1e-6", received=received)
 
     print(f"\nTest accuracy {accuracy:.1%} after {time.perf_counter() - began:.0f} seconds.")
     print(f"  {out / 'curves.png'}       loss and accuracy of each epoch")

@@ -39,7 +39,8 @@ def export_file(source: Path, target: Path, format: str | None, shapes: list[str
     if shapes:
         known = tree.flatten(signature_of(model))
         if len(known) != len(shapes):
-            raise ArgumentError("Each input needs a shape.", where="--shape", expected=len(known), received=len(shapes))
+            expected, received = f"{len(known)} times --shape", f"{len(shapes)} times"
+            raise ArgumentError("Each input needs a shape.", where="--shape", expected=expected, received=received)
         signature = [
             InputSpec(spec.dtype, _sizes(shape), name=spec.name) for spec, shape in zip(known, shapes, strict=True)
         ]

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from lamina.report.page import GONE, is_abandoned
+
 _HOST = "127.0.0.1"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:"
 
@@ -35,7 +37,15 @@ class Handler(SimpleHTTPRequestHandler):
         if host not in (_HOST, "localhost") or not inside:
             self.send_error(HTTPStatus.NOT_FOUND)
             return None
-        return super().send_head()
+        return self._abandoned() or super().send_head()
+
+    def _abandoned(self) -> Any:
+        """The page, marked, where it tells of a training whose process is gone."""
+        path = Path(self.translate_path(self.path))
+        if path.suffix != ".html" or not path.is_file():
+            return None
+        text = path.read_text("utf-8", "replace")
+        return self._send(text.replace("<nav>", f"{GONE}<nav>", 1)) if is_abandoned(text) else None
 
     def list_directory(self, path: Any) -> Any:
         """The pages of the folder, the newest first."""
@@ -52,12 +62,16 @@ class Handler(SimpleHTTPRequestHandler):
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             "<style>:root { color-scheme: light dark } body { font-family: sans-serif; margin: 1.5rem }</style></head>"
             f"<body><h1>{html.escape(Path(path).resolve().name)}</h1>{told}</body></html>"
-        ).encode()
+        )
+        return self._send(text)
+
+    def _send(self, text: str) -> Any:
+        page = text.encode()
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", "text/html; charset=utf-8")
-        self.send_header("Content-Length", str(len(text)))
+        self.send_header("Content-Length", str(len(page)))
         self.end_headers()
-        return io.BytesIO(text)
+        return io.BytesIO(page)
 
     def end_headers(self) -> None:
         """Ask for the page anew after a while."""

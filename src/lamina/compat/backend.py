@@ -61,7 +61,8 @@ def batch_dot(x: Any, y: Any, axes: int | Sequence[int] | None = None) -> Any:
     axis_x, axis_y = (axes, axes) if isinstance(axes, int) else axes
     axis_x, axis_y = axis_x % rank_x, axis_y % rank_y
     if axis_x == 0 or axis_y == 0:
-        raise ArgumentError("The batch axis cannot be summed over.", where="axes of batch_dot", received=axes)
+        where, fix = "batch_dot(axes=...)", "name axes from 1 on, e.g. axes=(2, 1)"
+        raise ArgumentError("The batch axis cannot be summed over.", where=where, received=axes, fix=fix)
     letters = iter("cdefghijkl")
     terms_x = ["b" if i == 0 else "a" if i == axis_x else next(letters) for i in range(rank_x)]
     terms_y = ["b" if i == 0 else "a" if i == axis_y else next(letters) for i in range(rank_y)]

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 
 from lamina.core import config
-from lamina.core.errors import ArgumentError, DataError, StateError
+from lamina.core.errors import ArgumentError, DataError, StateError, nearest
 from lamina.data import PyDataset
 from lamina.data.images import img_to_array, load_img
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".tif", ".tiff")
+_FILLS = ("nearest", "constant", "reflect", "wrap")
 _MODES = ("categorical", "binary", "sparse", "input", None)
 
 
@@ -142,12 +143,16 @@ class ImageDataGenerator:
         interpolation_order: int = 1,
         dtype: Any = None,
     ) -> None:
-        if fill_mode not in ("nearest", "constant", "reflect", "wrap"):
+        if fill_mode not in _FILLS:
             raise ArgumentError(
-                "Unknown fill_mode.", expected="nearest, constant, reflect or wrap", received=repr(fill_mode)
+                f"Unknown fill_mode.{nearest(str(fill_mode), _FILLS)}",
+                where="ImageDataGenerator(fill_mode=...)",
+                expected=", ".join(_FILLS),
+                received=repr(fill_mode),
             )
         if not 0 <= validation_split < 1:
-            raise ArgumentError("validation_split is a share.", expected="0 to 1", received=validation_split)
+            where, expected = "ImageDataGenerator(validation_split=...)", "0 to below 1, e.g. 0.2"
+            raise ArgumentError("This is no share.", where=where, expected=expected, received=validation_split)
         self.featurewise_std_normalization = featurewise_std_normalization and not zca_whitening
         self.featurewise_center = featurewise_center or featurewise_std_normalization or zca_whitening
         self.samplewise_std_normalization = samplewise_std_normalization
@@ -236,7 +241,9 @@ class ImageDataGenerator:
             keep_aspect_ratio: whether the middle is cut out first.
         """
         if class_mode not in _MODES:
-            raise ArgumentError("Unknown class_mode.", expected=_MODES, received=repr(class_mode))
+            what = f"Unknown class_mode.{nearest(str(class_mode), filter(None, _MODES))}"
+            where = "flow_from_directory(class_mode=...)"
+            raise ArgumentError(what, where=where, expected=_MODES, received=repr(class_mode))
         root = Path(directory)
         names = list(classes or sorted(entry.name for entry in root.iterdir() if entry.is_dir()))
         files: list[tuple[Path, int]] = []
@@ -270,8 +277,8 @@ class ImageDataGenerator:
         if subset not in ("training", "validation") or not self._validation_split:
             raise ArgumentError(
                 "There is no such subset.",
-                where="subset",
-                expected='"training" or "validation", with validation_split',
+                where="subset=...",
+                expected='"training" or "validation", and ImageDataGenerator(validation_split=0.2)',
                 received=repr(subset),
             )
         return slice(0, border) if subset == "validation" else slice(border, None)

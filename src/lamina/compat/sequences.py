@@ -54,7 +54,10 @@ class TimeseriesGenerator(PyDataset):
         self.data, self.targets = np.asarray(data), np.asarray(targets)
         if len(self.data) != len(self.targets):
             raise ArgumentError(
-                "Data and targets differ in length.", expected=len(self.data), received=len(self.targets)
+                "Data and targets differ in length.",
+                where="TimeseriesGenerator(data, targets)",
+                expected=f"{len(self.data)} targets",
+                received=len(self.targets),
             )
         self.length, self.sampling_rate, self.stride = length, sampling_rate, stride
         self.start_index = start_index + length
@@ -63,7 +66,7 @@ class TimeseriesGenerator(PyDataset):
         if self.start_index > self.end_index:
             raise ArgumentError(
                 "No window fits.",
-                where="TimeseriesGenerator",
+                where="TimeseriesGenerator(length=...)",
                 expected=f"length at most {self.end_index - start_index}",
                 received=length,
             )

@@ -101,19 +101,17 @@ def calling_line() -> str | None:
     return None
 
 
-def _explain(path: str) -> dict[str, Any]:
-    instead = replacement(path)
-    return {
-        "what": f"tf.{path} is not there: TensorFlow is not installed, and lamina stands in for tf.keras and "
-        "tf.data.Dataset only.",
-        "where": calling_line(),
-        "fix": f"use {instead}" if instead else "use its counterpart in torch or keras.ops, or install tensorflow",
-    }
+def _explain(path: str) -> tuple[str, str | None, str]:
+    """What to say of a name of TensorFlow, where it is used, and what to use instead."""
+    instead = replacement(path) or "its counterpart in torch or keras.ops, or install tensorflow"
+    what = "TensorFlow is not installed, and lamina stands in for tf.keras and tf.data.Dataset only."
+    return f"tf.{path} is not there: {what}", calling_line(), f"use {instead}"
 
 
 def refuse(module: str) -> NoReturn:
     """Say that a module of TensorFlow cannot be imported."""
-    raise MissingPackageError(**_explain(module.removeprefix("tensorflow.")))
+    what, where, fix = _explain(module.removeprefix("tensorflow."))
+    raise MissingPackageError(what, where=where, fix=fix)
 
 
 class TensorFlowPart(types.ModuleType):
@@ -127,7 +125,8 @@ class TensorFlowPart(types.ModuleType):
             return TensorFlowPart(f"tensorflow.{path}")
         if path in _OFFERED:
             return _OFFERED[path]
-        raise NotTensorFlowError(**_explain(path))
+        what, where, fix = _explain(path)
+        raise NotTensorFlowError(what, where=where, fix=fix)
 
 
 class TensorFlowStandIn(TensorFlowPart):

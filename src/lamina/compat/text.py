@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from lamina.core.errors import ArgumentError, StateError
+from lamina.core.errors import ArgumentError, StateError, nearest
 
 PUNCTUATION = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
 """The characters that are taken for separators."""
+_MODES = ("binary", "count", "freq", "tfidf")
 
 
 def text_to_word_sequence(
@@ -192,9 +193,11 @@ class Tokenizer:
             ArgumentError: the mode is unknown.
         """
         if not self.num_words and not self.word_index:
-            raise StateError("How many words there are is not known.", fix="give num_words, or call fit_on_texts first")
+            what, fix = "How many words there are is not known.", "give num_words, or call fit_on_texts(texts) first"
+            raise StateError(what, where="Tokenizer", fix=fix)
         if mode == "tfidf" and not self.document_count:
-            raise StateError("The frequencies of words are not known.", fix="call fit_on_texts first")
+            what, fix = "The frequencies of words are not known.", "call fit_on_texts(texts) first"
+            raise StateError(what, where='sequences_to_matrix(mode="tfidf")', fix=fix)
         size = self.num_words or len(self.word_index) + 1
         matrix = np.zeros((len(sequences), size))
         for row, sequence in zip(matrix, sequences, strict=True):
@@ -212,7 +215,8 @@ class Tokenizer:
         if mode == "tfidf":
             rarity = np.log(1 + self.document_count / (1 + self.index_docs.get(number, 0)))
             return float((1 + np.log(count)) * rarity)
-        raise ArgumentError("Unknown mode.", where="mode", expected="binary, count, freq or tfidf", received=repr(mode))
+        what, where = f"Unknown mode.{nearest(str(mode), _MODES)}", "sequences_to_matrix(mode=...)"
+        raise ArgumentError(what, where=where, expected=", ".join(_MODES), received=repr(mode))
 
     def get_config(self) -> dict[str, Any]:
         """Settings and vocabulary, the tables as JSON text."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lamina.core.errors import ArgumentError, nearest
+from lamina.core.errors import ArgumentError, check_number, nearest
 
 _FLOATS = ("bfloat16", "float16", "float32", "float64")
 _logger = logging.getLogger("lamina")
@@ -33,7 +33,8 @@ def _limit(name: str) -> int | None:
     value = os.environ.get(name)
     if value is None or value.isdecimal():
         return int(value) if value else None
-    raise ArgumentError("This is no number.", where=f"the environment variable {name}", received=repr(value))
+    where, fix = f"the environment variable {name}", f"export {name}=10, or unset it"
+    raise ArgumentError("The limit is no whole number.", where=where, received=repr(value), fix=fix)
 
 
 _settings = _Settings(max_epochs=_limit("KERAS_MAX_EPOCHS"), max_steps_per_epoch=_limit("KERAS_MAX_STEPS_PER_EPOCH"))
@@ -67,7 +68,8 @@ def floatx() -> str:
 def set_floatx(value: str) -> None:
     """Set the default float dtype: one of "bfloat16", "float16", "float32", "float64"."""
     if value not in _FLOATS:
-        raise ArgumentError("Unknown default float dtype.", where="value", expected=_FLOATS, received=repr(value))
+        what = f"Unknown default float dtype.{nearest(str(value), _FLOATS)}"
+        raise ArgumentError(what, where="set_floatx(value)", expected=" or ".join(_FLOATS), received=repr(value))
     _settings.floatx = str(value)
 
 
@@ -78,6 +80,7 @@ def epsilon() -> float:
 
 def set_epsilon(value: float) -> None:
     """Set the small number returned by `epsilon()`."""
+    check_number(value, "set_epsilon(value)", least=0, whole=False)
     _settings.epsilon = float(value)
 
 
@@ -88,7 +91,7 @@ def image_data_format() -> str:
 
 def set_image_data_format(data_format: str) -> None:
     """Set the default image layout: "channels_last" or "channels_first"."""
-    _settings.image_data_format = standardize_data_format(data_format)
+    _settings.image_data_format = standardize_data_format(str(data_format))
 
 
 def enable_flash_attention() -> None:
@@ -114,7 +117,7 @@ def standardize_data_format(data_format: str | None) -> str:
     if lowered not in _FORMATS:
         raise ArgumentError(
             f"Unknown data_format.{nearest(lowered, _FORMATS)}",
-            where="data_format",
+            where="data_format=...",
             expected=" or ".join(_FORMATS),
             received=repr(data_format),
         )
@@ -157,7 +160,7 @@ def set_backend(backend: str) -> None:
     if backend != "torch":
         raise ArgumentError(
             "lamina has no other engine than PyTorch.",
-            where="backend",
+            where="set_backend(backend)",
             expected="'torch'",
             received=repr(backend),
             fix="leave the call out, or run the script on Keras itself",

@@ -71,7 +71,8 @@ def standardize_dtype(dtype: Any) -> str:
     name = getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or _numpy_name(dtype)
     if name in _TORCH:
         return str(name)
-    raise DTypeError(f"Unknown dtype {dtype!r}.{nearest(str(name), _TORCH)}", expected=", ".join(_TORCH))
+    what = f"Unknown dtype {dtype!r}.{nearest(str(name), _TORCH)}"
+    raise DTypeError(what, where="dtype=...", expected=", ".join(_TORCH), received=repr(dtype))
 
 
 def _numpy_name(dtype: Any) -> str:
@@ -87,7 +88,8 @@ def torch_dtype(dtype: Any) -> torch.dtype:
         return dtype
     name = standardize_dtype(dtype)
     if name not in _TORCH:
-        raise DTypeError(f"Tensors of dtype {name!r} do not exist in torch.", fix="encode strings as integers first")
+        fix = "encode strings as integers first (StringLookup, Hashing, TextVectorization)"
+        raise DTypeError(f"Tensors of dtype {name!r} do not exist in torch.", where="dtype=...", fix=fix)
     return _TORCH[name]
 
 

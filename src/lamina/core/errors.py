@@ -6,7 +6,7 @@ import difflib
 import functools
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, TypeVar
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -66,7 +66,7 @@ class NotIterableError(ArgumentTypeError, NotImplementedError):
 
 
 class UnsupportedError(LaminaError, NotImplementedError):
-    """Something Keras has that cannot be done on torch."""
+    """Something cannot be done: torch has not what Keras has, or a subclass has not written a method."""
 
 
 class UnknownNameError(ArgumentError):
@@ -101,6 +101,14 @@ class MissingPackageError(LaminaError, ImportError):
     """An optional package is needed and not installed."""
 
 
+def unwritten(owner: object, method: str) -> UnsupportedError:
+    """The error for a method that a subclass must write; `method` is its signature."""
+    name = type(owner).__name__
+    return UnsupportedError(
+        f"{name} has no {method.partition('(')[0]}() method.", where=f"class {name}", fix=f"write def {method}: ..."
+    )
+
+
 def nearest(name: str, options: Iterable[str]) -> str:
     """A hint such as ' Did you mean "adam"?', or '' when nothing is close.
 
@@ -116,6 +124,43 @@ def nearest(name: str, options: Iterable[str]) -> str:
     # Swapped letters are the likeliest slip, and difflib may rate a longer name higher.
     best = next((option for option in close if sorted(option) == sorted(wanted)), close[0])
     return f' Did you mean "{by_lower[best]}"?'
+
+
+def one_of(value: Any, options: Collection[Any], where: str) -> None:
+    """Raise an ArgumentError unless the value is among the options; the last word of `where` names the argument.
+
+    Example:
+        >>> one_of("same", ("valid", "same"), "Conv2D, padding")
+    """
+    if value not in options:
+        what = f"Unknown {where.rpartition(' ')[2]}.{nearest(str(value), map(str, options))}"
+        raise ArgumentError(what, where=where, expected=" or ".join(map(repr, options)), received=repr(value))
+
+
+def check_number(value: Any, where: str, least: float | None = None, whole: bool = True) -> None:
+    """Raise unless the value is a number, whole if not said otherwise, and not below `least`.
+
+    Example:
+        >>> check_number(32, "batch(batch_size)", least=1)
+    """
+    expected = ("a whole number" if whole else "a number") + ("" if least is None else f" of at least {least}")
+    if isinstance(value, (bool, str)) or not hasattr(value, "__index__" if whole else "__float__"):
+        received = f"{value!r:.80} ({type(value).__name__})"
+        what = f"The argument is no {'whole ' if whole else ''}number."
+        raise ArgumentTypeError(what, where=where, expected=expected, received=received)
+    if least is not None and value < least:
+        raise ArgumentError("The number is too small.", where=where, expected=expected, received=value)
+
+
+def check_type(value: Any, kinds: Any, where: str, expected: str) -> None:
+    """Raise unless the value is of one of the types.
+
+    Example:
+        >>> check_type(print, Callable, "map(map_func)", "a function")
+    """
+    if not isinstance(value, kinds):
+        received = f"{value!r:.80} ({type(value).__name__})"
+        raise ArgumentTypeError("The argument is of the wrong type.", where=where, expected=expected, received=received)
 
 
 def listing(options: Iterable[str], limit: int = 12) -> str:

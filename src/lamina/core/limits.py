@@ -96,6 +96,7 @@ class _Steps(TorchFunctionMode):
         if self.left < 0:
             raise FileError(
                 "The config asks for more work than it may.",
+                where="the config being loaded",
                 expected=f"at most {self.limit} tensor operations",
                 fix="if the file is to be trusted, pass limits=lamina.saving.Limits(steps=...)",
             )
@@ -164,6 +165,13 @@ def claim(size: int, what: str) -> None:
     budget.left -= size
 
 
+def too_large(bound: str, most: int) -> FileError:
+    """The error for a config that goes beyond one of the bounds."""
+    what = "The config holds too many objects." if bound == "objects" else "The config is nested too deeply."
+    fix = f"if the file is to be trusted, pass limits=lamina.saving.Limits({bound}=...)"
+    return FileError(what, where="the config being loaded", expected=f"at most {most}", fix=fix)
+
+
 @contextlib.contextmanager
 def nested(count: int = 0) -> Iterator[None]:
     """One level deeper in a config, with `count` further objects.
@@ -177,9 +185,9 @@ def nested(count: int = 0) -> Iterator[None]:
         return
     budget.objects -= count
     if budget.objects < 0:
-        raise FileError("The config holds too many objects.", expected=f"at most {budget.limits.objects}")
+        raise too_large("objects", budget.limits.objects)
     if budget.depth >= budget.limits.depth:
-        raise FileError("The config is nested too deeply.", expected=f"at most {budget.limits.depth} levels")
+        raise too_large("depth", budget.limits.depth)
     budget.depth += 1
     try:
         yield

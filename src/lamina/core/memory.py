@@ -56,6 +56,16 @@ def keep_memory() -> bool:
     return _allocator.keeps
 
 
+def return_memory() -> None:
+    """Have the C library give what it keeps back to the system, once.
+
+    Example:
+        >>> return_memory()
+    """
+    if (library := _gnu_malloc()) is not None:
+        library.malloc_trim(0)
+
+
 @functools.cache
 def _gnu_malloc() -> Any:
     """The C library, if it is GNU's and it is its malloc that this process uses; else None."""

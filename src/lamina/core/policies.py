@@ -74,7 +74,8 @@ _COMMON = ("float32", "float64", "float16", "bfloat16", "mixed_float16", "mixed_
 
 def _dtypes_of(name: str) -> tuple[str, str]:
     if not isinstance(name, str):
-        raise ArgumentTypeError("The name of a dtype policy is a string.", where="dtype", received=repr(name))
+        expected = '"float32", "mixed_float16", "mixed_bfloat16", ...'
+        raise ArgumentTypeError("This is no dtype policy.", where="dtype=...", expected=expected, received=repr(name))
     if name in ("mixed_float16", "mixed_bfloat16"):
         return name.removeprefix("mixed_"), "float32"
     try:
@@ -82,7 +83,7 @@ def _dtypes_of(name: str) -> tuple[str, str]:
     except DTypeError:
         raise ArgumentError(
             f"Unknown dtype policy.{nearest(str(name), _COMMON)}",
-            where="dtype",
+            where="dtype=...",
             expected='a dtype name, "mixed_float16" or "mixed_bfloat16"',
             received=repr(name),
         ) from None
@@ -121,7 +122,8 @@ class QuantizedDTypePolicy(DTypePolicy):
         source_name = dtype_policy().name if source_name is None else source_name
         self.compute_dtype, self.variable_dtype = _dtypes_of(source_name)
         if mode not in MODES:
-            raise ArgumentError("Unknown quantization mode.", where="mode", expected=f"one of {MODES}", received=mode)
+            what = f"Unknown quantization mode.{nearest(mode, MODES)}"
+            raise ArgumentError(what, where="mode=...", expected=" or ".join(MODES), received=repr(mode))
         if mode == "int8" and self.compute_dtype == "float16":
             raise ArgumentError(
                 "int8 does not go with computing in float16.",
@@ -145,9 +147,8 @@ class QuantizedDTypePolicy(DTypePolicy):
                 raise ValueError
             return {name: int(part) for name, part in zip(names, parts[1:], strict=True)}
         except ValueError:
-            raise ArgumentError(
-                f"Invalid mode for {type(self).__name__}.", expected=f"'{self.form}' with integers", received=repr(mode)
-            ) from None
+            where, expected = f"{type(self).__name__}(mode=...)", f"'{self.form}' with integers"
+            raise ArgumentError("Invalid mode.", where=where, expected=expected, received=repr(mode)) from None
 
     def _check(self, name: str, valid: bool, expected: str) -> None:
         if not valid:
@@ -185,7 +186,10 @@ class QuantizedFloat8DTypePolicy(QuantizedDTypePolicy):
         super().__init__(mode, source_name)
         if not isinstance(amax_history_length, int):
             raise ArgumentTypeError(
-                "`amax_history_length` must be an integer.", received=f"amax_history_length={amax_history_length!r}"
+                "`amax_history_length` must be an integer.",
+                where=f"{type(self).__name__}(amax_history_length=...)",
+                expected="an integer such as 1024",
+                received=repr(amax_history_length),
             )
         self.amax_history_length = amax_history_length
 
@@ -305,9 +309,11 @@ class DTypePolicyMap(DTypePolicy, MutableMapping):  # pyright: ignore[reportInco
 
     def __init__(self, default_policy: Any = None, policy_map: Mapping[str, Any] | None = None) -> None:
         if isinstance(default_policy, DTypePolicyMap):
-            raise ArgumentError("The default of a DTypePolicyMap is a policy, not a map.", where="default_policy")
+            where, fix = "DTypePolicyMap(default_policy=...)", "give its own default: default_policy=map.default_policy"
+            raise ArgumentError("The default of a DTypePolicyMap is a policy, not a map.", where=where, fix=fix)
         if policy_map is not None and not isinstance(policy_map, dict):
-            raise ArgumentTypeError("`policy_map` is a dict.", received=f"policy_map={policy_map!r}")
+            where, expected = "DTypePolicyMap(policy_map=...)", "a dict of policies by path"
+            raise ArgumentTypeError("`policy_map` is no dict.", where=where, expected=expected, received=policy_map)
         self._default = default_policy
         get(default_policy)
         self._policies = {path: get(policy) for path, policy in (policy_map or {}).items()}
@@ -343,7 +349,10 @@ class DTypePolicyMap(DTypePolicy, MutableMapping):  # pyright: ignore[reportInco
         keys = [key for key in self._policies if re.fullmatch(key, path)]
         if len(keys) > 1:
             raise ArgumentError(
-                f"Path '{path}' matches multiple dtype policy keys.", where="DTypePolicyMap", received=keys
+                f"Path '{path}' matches multiple dtype policy keys.",
+                where="DTypePolicyMap",
+                received=keys,
+                fix="make the patterns exclude each other, or give the path a key of its own",
             )
         return self._policies[keys[0]] if keys else self.default_policy
 
@@ -351,13 +360,19 @@ class DTypePolicyMap(DTypePolicy, MutableMapping):  # pyright: ignore[reportInco
         if path in self._policies:
             raise ArgumentError(
                 f"{path} already exist in the DTypePolicyMap.",
+                where="DTypePolicyMap",
                 received=self._policies[path],
-                fix="delete it first",
+                fix=f"delete it first: del map[{path!r}]",
             )
         try:
             self._policies[path] = get(policy)
         except LaminaError as error:
-            raise ArgumentError("Cannot interpret the assigned value as a policy.", received=repr(policy)) from error
+            raise ArgumentError(
+                "Cannot interpret the assigned value as a policy.",
+                where=f"DTypePolicyMap[{path!r}]",
+                expected='a policy or its name, e.g. "mixed_bfloat16"',
+                received=repr(policy),
+            ) from error
 
     def __delitem__(self, path: str) -> None:
         del self._policies[path]
@@ -410,7 +425,7 @@ def set_dtype_policy(policy: str | DTypePolicy) -> None:
     """Set the policy of layers made from now on, e.g. "mixed_bfloat16"."""
     global _default
     if policy is None:
-        raise ArgumentError("`policy` cannot be None.", where="set_dtype_policy", expected="a policy, or its name")
+        raise ArgumentError("`policy` cannot be None.", where="set_dtype_policy", fix='set_dtype_policy("float32")')
     _default = get(policy)
 
 
@@ -429,13 +444,16 @@ def get(identifier: Any) -> DTypePolicy:
     if isinstance(identifier, dict):
         policy = deserialize_keras_object(identifier)
         if not isinstance(policy, DTypePolicy):
-            raise ArgumentTypeError("This is no dtype policy.", received=type(policy).__name__)
+            expected = "the config of a DTypePolicy"
+            raise ArgumentTypeError("This is no dtype policy.", where="dtype=...", expected=expected, received=policy)
         return policy
     if not isinstance(identifier, str):
         try:
             return DTypePolicy(identifier)
         except DTypeError as error:
-            raise ArgumentError("This is no dtype policy.", where="dtype", received=repr(identifier)) from error
+            expected, received = 'a policy or its name, e.g. "mixed_bfloat16"', repr(identifier)
+            what = "This is no dtype policy."
+            raise ArgumentError(what, where="dtype=...", expected=expected, received=received) from error
     return _quantized(identifier) if identifier.startswith(MODES) else DTypePolicy(identifier)
 
 
@@ -445,7 +463,7 @@ def _quantized(name: str) -> DTypePolicy:
     if not between or "_from_" in source:
         raise ArgumentError(
             "Cannot convert the name of a quantized policy.",
-            where="dtype",
+            where="dtype=...",
             expected="'<mode>_from_<source>'",
             received=repr(name),
         )

@@ -95,11 +95,17 @@ def register_keras_serializable(package: str = "Custom", name: str | None = None
     Source: https://keras.io/api/models/model_saving_apis/serialization_utils/
     """
 
+    if not isinstance(package, str):
+        what, where = "The name of a package is a string.", "register_keras_serializable(package=...)"
+        fix = "write the decorator with parentheses: @register_keras_serializable()"
+        raise ArgumentTypeError(what, where=where, received=repr(package), fix=fix)
+
     def register(obj: _T) -> _T:
         registered = f"{package}>{name or obj.__name__}"  # type: ignore[attr-defined]
         if inspect.isclass(obj) and not hasattr(obj, "get_config"):
             raise ArgumentError(
                 f"The class {obj.__name__} cannot be saved.",
+                where="register_keras_serializable",
                 expected="a get_config() method",
                 fix="derive from a lamina class, or add get_config() and from_config()",
             )
@@ -159,7 +165,8 @@ class CustomObjectScope:
         if custom_objects is not None and not isinstance(custom_objects, Mapping):
             raise ArgumentTypeError(
                 "custom_objects maps names to objects.",
-                expected="a dict",
+                where="custom_objects=...",
+                expected='a dict, e.g. {"MyLayer": MyLayer}',
                 received=type(custom_objects).__name__,
             )
         self.custom_objects = dict(custom_objects or {})
@@ -217,6 +224,7 @@ def lookup(
         if found is None:
             raise UnknownNameError(
                 f'Unknown {kind} "{identifier}".{nearest(identifier, table)}',
+                where=f"{kind} given by name",
                 fix=f"use a known name, pass the object itself, or register your own {kind}",
             )
         identifier = found
@@ -226,6 +234,7 @@ def lookup(
         return identifier
     raise ArgumentTypeError(
         f"This is no {kind}.",
-        expected=f"a name, a config, or a {base.__name__ if base else 'callable'}",
+        where=f"{kind} given",
+        expected=f"a name, a config, or {'an object of class ' + base.__name__ if base else 'a callable'}",
         received=f"{identifier!r} ({type(identifier).__name__})",
     )

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 import torch
 import torch.utils.checkpoint
 
-from lamina.core.errors import ArgumentError
+from lamina.core.errors import ArgumentError, nearest
 
 _MODES = ("full", "activations", "larger_than", "list_of_layers", None)
 
@@ -58,7 +58,10 @@ class RematScope:
     ) -> None:
         if mode not in _MODES:
             raise ArgumentError(
-                "There is no such mode.", where="RematScope", expected=f"one of {_MODES}", received=repr(mode)
+                f"There is no such mode.{nearest(str(mode), filter(None, _MODES))}",
+                where="RematScope(mode=...)",
+                expected=f"one of {_MODES}",
+                received=repr(mode),
             )
         self.mode, self.output_size_threshold = mode, output_size_threshold
         self.layer_names = list(layer_names or ())

@@ -51,7 +51,8 @@ class name_scope:
         self, name: str, caller: object = None, deduplicate: bool = True, override_parent: str | None = None
     ) -> None:
         if not isinstance(name, str) or "/" in name:
-            raise ArgumentError("A scope's name is a string without a slash.", where="name", received=repr(name))
+            where, expected = "name_scope(name)", "a string without a slash"
+            raise ArgumentError("This is no name of a scope.", where=where, expected=expected, received=repr(name))
         self.name, self.caller = name, caller
         self.deduplicate, self.override_parent = deduplicate, override_parent
         self._entered = False

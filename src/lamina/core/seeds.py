@@ -123,7 +123,7 @@ def as_seed(seed: Any) -> int:
         ArgumentError: it is something else.
     """
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
-        raise ArgumentError("A seed is an integer.", where="seed", expected="an integer", received=repr(seed))
+        raise ArgumentError("A seed is an integer.", where="seed=...", expected="an integer", received=repr(seed))
     return int(seed)
 
 
@@ -154,7 +154,10 @@ class SeedGenerator(Captured):
         kwargs.pop("backend", None)
         if kwargs:
             raise ArgumentError(
-                "A seed generator has no such argument.", expected="seed, name", received=listing(kwargs)
+                "A seed generator has no such argument.",
+                where="SeedGenerator",
+                expected="seed, name",
+                received=listing(kwargs),
             )
         self.name = name or auto_name("seed_generator")
         self.seed = None if seed is None else as_seed(seed)

@@ -11,7 +11,7 @@ import torch
 
 from lamina.core.dtypes import standardize_dtype
 from lamina.core.errors import ArgumentError, ArgumentTypeError, FileError, LaminaError, nearest
-from lamina.core.limits import Limits, loading, nested
+from lamina.core.limits import Limits, loading, nested, too_large
 from lamina.core.registry import (
     builtin_name,
     find_builtin,
@@ -114,7 +114,8 @@ def _object_config(obj: Any) -> dict[str, Any]:
         return _function_config(obj)
     if not hasattr(obj, "get_config"):
         raise ArgumentTypeError(
-            f"A {type(obj).__name__} cannot be put into a config.",
+            f"An object of class {type(obj).__name__} cannot be put into a config.",
+            where="serialize_keras_object",
             received=repr(obj)[:120],
             fix="give its class get_config() and from_config(), and register it with register_keras_serializable",
         )
@@ -139,6 +140,7 @@ def _function_config(function: Any) -> dict[str, Any]:
     if function.__name__ == "<lambda>":
         raise ArgumentError(
             "A lambda has no name to save it under.",
+            where="serialize_keras_object",
             fix="write a named function and register it with @lamina.saving.register_keras_serializable()",
         )
     known = builtin_name(function)
@@ -172,7 +174,7 @@ def deserialize_keras_object(
     module_objects = kwargs.get("module_objects") or {}
     with maybe_scope({**module_objects, **(custom_objects or {})}), loading(limits) as budget:
         if not budget.depth and count_objects(config, budget.objects, budget.limits.depth) > budget.objects:
-            raise FileError("The config holds too many objects.", expected=f"at most {budget.limits.objects}")
+            raise too_large("objects", budget.limits.objects)
         try:
             return _revive(config)
         except _BAD_CONFIG as error:
@@ -201,7 +203,7 @@ def count_objects(config: Any, most: int, deepest: int | None = None) -> int:
     while stack and count <= most:
         value, depth = stack.pop()
         if deepest is not None and depth > deepest:
-            raise FileError("The config is nested too deeply.", expected=f"at most {deepest} levels")
+            raise too_large("depth", deepest)
         if isinstance(value, Mapping):
             count += is_serialized(value)
         items = value.values() if isinstance(value, Mapping) else value
@@ -230,12 +232,18 @@ def _revive_value(special: Any, config: Mapping[str, Any]) -> Any:
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         if isinstance(error, LaminaError):
             raise
-        raise FileError("The config holds a value that is none.", received=f"{config!r:.120}: {error}") from error
+        raise FileError(
+            f"The config holds a broken value: {error}",
+            where="the config being loaded",
+            received=f"{config!r:.120}",
+            fix="save the model anew, or build it in code and use load_weights()",
+        ) from error
 
 
 def _refuse_code(config: Any) -> Any:
     raise FileError(
         "The file holds Python code, which is never loaded.",
+        where=f"{config!r:.80}",
         fix="register the function with @lamina.saving.register_keras_serializable() and save the model anew, "
         "or rebuild the model in code and use load_weights()",
     )
@@ -268,8 +276,9 @@ def _revive_object(config: Mapping[str, Any]) -> Any:
     if not inspect.isclass(cls) or revive is None:
         raise FileError(
             f'"{class_name}" is not a class that a config can make.',
+            where="the config being loaded",
+            expected="a class with from_config()",
             received=repr(cls),
-            fix="check the saved config",
         )
     instance: Any = revive(inner)
     if config.get("build_config") is not None and hasattr(instance, "build_from_config"):
@@ -293,7 +302,7 @@ def find_object(module: str | None, name: str, registered_name: str | None) -> A
         hint = nearest(name, known_names()) if (module or "").startswith("keras") else ""
         raise FileError(
             f'The config names "{wanted}", which is not registered.{hint}',
-            where=f"module {module!r}" if module else None,
+            where=f"module {module!r}" if module else "the config being loaded",
             fix="pass it in custom_objects={...}, or put @lamina.saving.register_keras_serializable() on it",
         )
     return found

@@ -6,7 +6,7 @@ import json
 from collections.abc import ItemsView, Iterator, KeysView, ValuesView
 from typing import Any
 
-from lamina.core.errors import StateError, nearest
+from lamina.core.errors import StateError, listing, nearest
 
 
 class UnknownEntryError(StateError, AttributeError):
@@ -85,7 +85,7 @@ class Config:
 
     def _open(self) -> dict[str, Any]:
         if self._frozen:
-            raise StateError("The config is frozen.", fix="config.unfreeze()")
+            raise StateError("The config is frozen.", where="Config", fix="config.unfreeze()")
         return self._config
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -98,7 +98,8 @@ class Config:
         # A copy or pickle asks before there are any entries.
         entries = self.__dict__.get("_config", {})
         if name not in entries:
-            raise UnknownEntryError(f"There is no entry '{name}'.{nearest(name, entries)}")
+            what, known = f"There is no entry '{name}'.{nearest(name, entries)}", listing(entries) or "no entries yet"
+            raise UnknownEntryError(what, where="Config", expected=known, fix=f"config.{name} = ...")
         return entries[name]
 
     def __setitem__(self, key: str, item: Any) -> None:

@@ -51,7 +51,8 @@ class StatelessScope:
             if not isinstance(variable, Variable):
                 raise ArgumentError(
                     "A state mapping has variables in the first places.",
-                    where="StatelessScope",
+                    where="StatelessScope(state_mapping=...)",
+                    expected="pairs (variable, value)",
                     received=repr(variable)[:120],
                 )
             tensor = convert_to_tensor(value, variable.dtype, variable.device)

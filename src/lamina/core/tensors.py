@@ -91,6 +91,7 @@ def _from_array(x: np.ndarray, dtype: torch.dtype | None, device: torch.device |
     if x.dtype.kind not in "biufc":
         raise ArgumentTypeError(
             "This array holds something other than numbers.",
+            where="a value that is to be a tensor",
             received=f"an array of dtype {x.dtype} and shape {x.shape}",
             fix="convert the values to numbers first, e.g. x.astype('float32')",
         )
@@ -108,12 +109,18 @@ def _from_sequence(x: list[Any] | tuple[Any, ...], dtype: torch.dtype | None, de
         stacked = torch.stack([convert_to_tensor(part, dtype, device) for part in x])
         return stacked if dtype is None else stacked.to(dtype)
     if dtype is None:
-        dtype = torch_dtype(result_type(*[getattr(leaf, "dtype", type(leaf)) for leaf in leaves]))
+        try:
+            dtype = torch_dtype(result_type(*[getattr(leaf, "dtype", type(leaf)) for leaf in leaves]))
+        except KeyError:  # text among the numbers
+            return _from_array(_as_array(x), dtype, device)
     try:
         array = np.asarray(x)
     except ValueError as error:
         raise ArgumentTypeError(
-            "A ragged list cannot be a tensor.", received=str(error), fix="pad the rows to equal length"
+            "A ragged list cannot be a tensor.",
+            where="a value that is to be a tensor",
+            received=str(error),
+            fix="pad the rows to equal length: lamina.utils.pad_sequences(x)",
         ) from None
     return _from_array(array, dtype, device)
 
@@ -121,6 +128,7 @@ def _from_sequence(x: list[Any] | tuple[Any, ...], dtype: torch.dtype | None, de
 def _sparse(x: Any, dense: str) -> ArgumentTypeError:
     return ArgumentTypeError(
         "Sparse and ragged tensors are not supported.",
+        where="a value that is to be a tensor",
         expected="a dense tensor or array",
         received=f"{type(x).__module__}.{type(x).__name__} of shape {tuple(x.shape)}",
         fix=f"give {dense}, which needs the memory of all the zeros",
@@ -133,12 +141,13 @@ def _as_array(x: Any) -> np.ndarray:
         if package == owner and hasattr(x, attribute):
             raise _sparse(x, dense)
     array = x.to_numpy() if hasattr(x, "to_numpy") else np.asarray(x)
-    if array.dtype.kind == "O" and array.size and not isinstance(array.flat[0], (str, bytes)):
+    if array.dtype.kind == "O" and array.size and x is not None and not isinstance(array.flat[0], (str, bytes)):
         with contextlib.suppress(TypeError, ValueError):
             array = array.astype(np.float32)
     if array.dtype.kind not in "biufc":
         raise ArgumentTypeError(
             "A value of this kind cannot become a tensor.",
+            where="a value that is to be a tensor",
             expected="a tensor, an array, a number or a list of numbers",
             received=f"{type(x).__name__}",
         )

@@ -79,7 +79,11 @@ def _decoded(array: np.ndarray, encoding: str) -> np.ndarray:
         decoded[:] = [text.decode(encoding) if isinstance(text, bytes) else text for text in array.flat]
     except UnicodeDecodeError as error:
         raise DataError(
-            "The text is written in another encoding.", expected=encoding, received=str(error), fix="set `encoding`"
+            "The text is written in another encoding.",
+            where="encoding=...",
+            expected=encoding,
+            received=str(error),
+            fix='set encoding, e.g. encoding="latin-1"',
         ) from None
     return decoded.reshape(array.shape)
 
@@ -89,14 +93,17 @@ def _refuse(array: np.ndarray) -> None:
     if isinstance(wrong, (list, tuple, np.ndarray)):
         raise DataError(
             "The rows of text differ in length.",
+            where="text given to a layer",
             expected="rows of one length",
             received=f"{wrong!r:.60} among them",
             fix='fill up the short rows with "" (or the mask token), or join the words of a row to one string',
         )
     if wrong is None or str(wrong) in ("nan", "<NA>", "NaT"):
-        raise DataError("The text has missing values.", received=repr(wrong), fix='fill them in: x.fillna("")')
+        where, fix = "text given to a layer", 'fill them in: x.fillna("")'
+        raise DataError("The text has missing values.", where=where, received=repr(wrong), fix=fix)
     raise ArgumentTypeError(
         "This is not text.",
+        where="text given to a layer",
         expected="strings",
         received=f"{wrong!r:.60} ({type(wrong).__name__})",
         fix="write numbers as text, x.astype(str), or use a layer for numbers",

@@ -64,6 +64,14 @@ def hide_frames(error: BaseException) -> None:
             waiting += [one.__cause__, one.__context__]
 
 
+def comes_from_program(error: BaseException) -> bool:
+    """Whether the program's own code failed: lamina called it, and it stands in the error's traceback."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(_HIDDEN):
+        traceback = traceback.tb_next
+    return traceback is not None
+
+
 def _shown(traceback: TracebackType | None, keep_one: bool) -> TracebackType | None:
     """A traceback of the frames that are not ours; where there are no others, of the innermost one or of none."""
     frames: list[TracebackType] = []

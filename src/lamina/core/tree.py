@@ -48,12 +48,13 @@ def map_structure(func: Callable[..., Any], *structures: Any, none_is_leaf: bool
         {'a': 3}
     """
     if not structures:
-        raise ArgumentError("At least one structure is needed.", where="map_structure")
+        raise ArgumentError("At least one structure is needed.", where="tree.map_structure", fix="map_structure(f, x)")
     try:
         return optree.tree_map(func, *structures, none_is_leaf=none_is_leaf, namespace="lamina")
     except ValueError as error:
         if len(structures) > 1 and not _same(structures):
-            raise ArgumentError("The structures differ.", where="map_structure", received=str(error)) from None
+            where, expected = "tree.map_structure", "structures alike in their containers and keys"
+            raise ArgumentError("The structures differ.", where=where, expected=expected, received=str(error)) from None
         raise
 
 
@@ -80,8 +81,9 @@ def pack_sequence_as(structure: Any, flat_sequence: Iterable[Any]) -> Any:
     if len(leaves) != spec.num_leaves:
         raise ArgumentError(
             "The flat sequence does not fit the structure.",
+            where="tree.pack_sequence_as",
             expected=f"{spec.num_leaves} leaves",
-            received=len(leaves),
+            received=f"{len(leaves)} leaves",
         )
     return spec.unflatten(leaves)
 
@@ -89,14 +91,15 @@ def pack_sequence_as(structure: Any, flat_sequence: Iterable[Any]) -> Any:
 def assert_same_structure(a: Any, b: Any, check_types: Any = None) -> None:
     """Raise ArgumentError unless both have the same structure."""
     if not _same((a, b)):
-        raise ArgumentError("The structures differ.", expected=a, received=b)
+        raise ArgumentError("The structures differ.", where="tree.assert_same_structure", expected=a, received=b)
 
 
 def assert_same_paths(a: Any, b: Any) -> None:
     """Raise ArgumentError unless both have the same paths to their leaves, whatever the containers."""
     paths_a, paths_b = ({path for path, _ in flatten_with_path(structure)} for structure in (a, b))
     if paths_a != paths_b:
-        raise ArgumentError("The paths differ.", expected=sorted(paths_a, key=str), received=sorted(paths_b, key=str))
+        one, other = (sorted(paths, key=str) for paths in (paths_a, paths_b))
+        raise ArgumentError("The paths differ.", where="tree.assert_same_paths", expected=one, received=other)
 
 
 def traverse(func: Callable[[Any], Any], structure: Any, top_down: bool = True) -> Any:

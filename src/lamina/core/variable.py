@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from lamina.core.dtypes import is_float, standardize_dtype, torch_dtype
-from lamina.core.errors import ArgumentError, ShapeError
+from lamina.core.errors import ArgumentError, ShapeError, check_number, check_type, one_of
 from lamina.core.limits import claim
 from lamina.core.naming import auto_name
 from lamina.core.outlines import with_data
@@ -18,6 +18,7 @@ from lamina.core.registry import builtins_of, lookup
 from lamina.core.scopes import current_path
 from lamina.core.tensors import convert_to_numpy, convert_to_tensor, default_device
 
+_AGGREGATIONS = ("none", "mean", "sum", "only_first_replica")
 # What a number takes at most; counted where a config asks for variables.
 _WIDEST = 8
 
@@ -76,8 +77,13 @@ class Variable(torch.nn.Parameter):
     ) -> Variable:
         """A variable with a first value."""
         if name is not None and (not isinstance(name, str) or "/" in name):
-            raise ArgumentError("A variable's name is a string without a slash.", where="name", received=repr(name))
+            where, expected = "Variable(name=...)", "a string without a slash"
+            raise ArgumentError("This is no name of a variable.", where=where, expected=expected, received=repr(name))
+        one_of(aggregation or "none", _AGGREGATIONS, "Variable, aggregation")
         if shape is not None:
+            check_type(shape, Iterable, "Variable(shape=...)", "a tuple of sizes, e.g. (3,)")
+            for size in shape:
+                check_number(size, "Variable(shape=...)", least=0)
             claim(math.prod(shape) * _WIDEST, f"variable '{name}'")
         with torch.no_grad(), with_data():
             value = _initial_value(initializer, shape, dtype)
@@ -244,5 +250,6 @@ def _initial_value(initializer: Any, shape: Sequence[int] | None, dtype: Any) ->
         value = value.clone()
         expected = tuple(shape) if shape is not None else tuple(value.shape)
     if tuple(value.shape) != expected:
-        raise ShapeError("The value does not have the shape named.", expected=expected, received=tuple(value.shape))
+        where, received = "Variable(shape=...)", tuple(value.shape)
+        raise ShapeError("The value does not have the shape named.", where=where, expected=expected, received=received)
     return value

@@ -14,7 +14,7 @@ import torch
 
 from lamina.core import tree
 from lamina.core.dtypes import torch_dtype
-from lamina.core.errors import ArgumentError, ArgumentTypeError, DataError
+from lamina.core.errors import ArgumentError, ArgumentTypeError, DataError, check_number
 from lamina.core.tensors import convert_to_tensor
 from lamina.core.text import as_text, is_text
 from lamina.data.columns import borrow, column_of, is_borrowed, is_column, is_table, mark_borrowed, matrix_of
@@ -83,6 +83,7 @@ def as_tensors(x: Any, name: str) -> Any:
         return parts if isinstance(x, list) else tuple(parts)
     raise DataError(
         f"{name} is not an array.",
+        where=name,
         expected="a NumPy array, a tensor, a data frame, or a list or dict of these",
         received=type(x).__name__,
     )
@@ -101,6 +102,7 @@ def _as_tensor(x: Any, name: str) -> torch.Tensor:
     if tensor.ndim == 0:
         raise DataError(
             f"{name} is a single number.",
+            where=name,
             expected="an array with one entry for each sample",
             received=tensor.item(),
         )
@@ -114,6 +116,7 @@ def _refuse_ragged(x: Any, name: str) -> None:
     if len(lengths) > 1:
         raise DataError(
             f"The rows of {name} differ in length.",
+            where=name,
             expected="rows of one length",
             received=f"lengths from {min(lengths)} to {max(lengths)}",
             fix="pad them: lamina.utils.pad_sequences(x)",
@@ -123,6 +126,7 @@ def _refuse_ragged(x: Any, name: str) -> None:
 def _refuse_values(x: Any, name: str) -> NoReturn:
     raise DataError(
         f"{name} does not hold numbers.",
+        where=name,
         expected="an array of numbers",
         received=f"dtype {x.dtype}, shape {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__,
         fix="encode categories as numbers first (StringLookup, pandas.get_dummies); fill in missing values",
@@ -147,7 +151,7 @@ def check_lengths(x: Any, y: Any, sample_weight: Any, where: str) -> int:
     """
     lengths = {name: leaf.shape[0] for name, leaf in named_leaves(x, y, sample_weight).items()}
     if not lengths:
-        raise DataError("There is no data.", where=where, expected="arrays for x (and y)", received=None)
+        raise DataError("There is no data.", where=where, expected="arrays for x (and y)", received="None")
     if len(set(lengths.values())) > 1:
         fix = "give every array one entry for each sample, along the first axis"
         if isinstance(x, (list, tuple)) and len(x) in lengths.values():
@@ -160,7 +164,8 @@ def check_lengths(x: Any, y: Any, sample_weight: Any, where: str) -> int:
         )
     rows = next(iter(lengths.values()))
     if rows == 0:
-        raise DataError("The data is empty.", where=where, received=", ".join(f"{name}: 0 samples" for name in lengths))
+        received = ", ".join(f"{name}: 0 samples" for name in lengths)
+        raise DataError("The data is empty.", where=where, expected="at least one sample", received=received)
     return rows
 
 
@@ -172,9 +177,11 @@ def _some(lengths: dict[str, int]) -> str:
 
 def check_batch_size(batch_size: Any, name: str = "batch_size") -> None:
     """Raise ArgumentError unless it is None or a positive integer."""
-    if batch_size is None or (isinstance(batch_size, (int, np.integer)) and batch_size > 0):
+    is_whole = isinstance(batch_size, (int, np.integer)) and not isinstance(batch_size, bool)
+    if batch_size is None or (is_whole and batch_size > 0):
         return
-    raise ArgumentError(f"{name} must be a positive integer.", received=repr(batch_size), fix="use 32, for instance")
+    received, fix = repr(batch_size), f"{name}=32, for instance"
+    raise ArgumentError(f"{name} must be a positive integer.", where=f"{name}=...", received=received, fix=fix)
 
 
 def split_validation(x: Any, y: Any, sample_weight: Any, fraction: float) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
@@ -190,12 +197,14 @@ def split_validation(x: Any, y: Any, sample_weight: Any, fraction: float) -> tup
         DataError: the data is not in memory, or too short to be split so.
         ArgumentError: a fraction that is not between 0 and 1.
     """
+    check_number(fraction, "fit(validation_split=...)", whole=False)
     if not 0 < fraction < 1:
-        raise ArgumentError("validation_split lies between 0 and 1.", received=fraction)
+        where, fix = "fit(validation_split=...)", "validation_split=0.2 holds back a fifth"
+        raise ArgumentError("validation_split lies between 0 and 1.", where=where, received=fraction, fix=fix)
     if not is_in_memory(x):
         raise DataError(
             "validation_split needs data in memory.",
-            where="fit",
+            where="fit(validation_split=...)",
             expected="arrays, tensors or data frames",
             received=type(x).__name__,
             fix="pass validation_data=... instead",
@@ -206,7 +215,7 @@ def split_validation(x: Any, y: Any, sample_weight: Any, fraction: float) -> tup
     if cut in (0, rows):
         raise DataError(
             f"{rows} samples are too few to be split.",
-            where="fit",
+            where="fit(validation_split=...)",
             received=f"validation_split={fraction}",
             fix="give more data, another fraction, or validation_data=...",
         )

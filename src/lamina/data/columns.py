@@ -73,7 +73,9 @@ def matrix_of(table: Any, name: str) -> torch.Tensor | np.ndarray:
     if len(set(keys)) < len(keys):
         twice = next(str(key) for key in keys if keys.count(key) > 1)
         raise DataError(
-            f'{name} has several columns named "{twice}".', fix="rename them, or give the array: x.to_numpy()"
+            f'{name} has several columns named "{twice}".',
+            where=name,
+            fix="rename them, or give the array: x.to_numpy()",
         )
     parts = {key: column_of(table[key], f"{name}[{key!r}]") for key in keys}
     texts = [str(key) for key, part in parts.items() if isinstance(part, np.ndarray)]
@@ -82,6 +84,7 @@ def matrix_of(table: Any, name: str) -> torch.Tensor | np.ndarray:
     if texts:
         raise DataError(
             f"{name} has columns that do not hold numbers.",
+            where=name,
             received=f"columns {', '.join(texts)}",
             fix="drop or encode them (StringLookup, pandas.get_dummies), or give the model an Input for each column, "
             "by its name",
@@ -93,10 +96,11 @@ def _side_by_side(parts: list[torch.Tensor], name: str) -> torch.Tensor:
     if len(parts) == 1:
         return parts[0]
     if not parts:
-        raise DataError(f"{name} has no columns.", received="a table without columns")
+        raise DataError(f"{name} has no columns.", where=name, expected="a table with at least one column")
     if any(part.ndim != 2 for part in parts):
         raise DataError(
             f"The columns of {name} differ in their number of axes.",
+            where=name,
             received=", ".join(str(tuple(part.shape[1:])) for part in parts),
             fix="give the model an Input of its own for each column, by its name",
         )
@@ -169,6 +173,7 @@ def _of_objects(values: np.ndarray, missing: int, name: str) -> np.ndarray:
         lengths = [len(value) for value in values]
         raise DataError(
             f"The rows of {name} differ in length.",
+            where=name,
             expected="rows of one length",
             received=f"lengths from {min(lengths)} to {max(lengths)}",
             fix="pad them: lamina.utils.pad_sequences(x)",
@@ -219,6 +224,7 @@ def _from_lists(column: Any, name: str) -> np.ndarray:
     if sizes["min"] != sizes["max"]:
         raise DataError(
             f"The rows of {name} differ in length.",
+            where=name,
             expected="rows of one length",
             received=f"lengths from {sizes['min']} to {sizes['max']}",
             fix="pad them first: lamina.utils.pad_sequences(rows)",
@@ -232,7 +238,9 @@ def _arrow_of(column: Any) -> Any:
         return column.to_arrow()
     except ImportError as error:
         raise MissingPackageError(
-            f"Columns of polars that hold {column.dtype} are read by Arrow.", fix="pip install pyarrow"
+            f"Columns of polars that hold {column.dtype} are read by Arrow.",
+            where=f"column {column.name!r}",
+            fix="pip install pyarrow",
         ) from error
 
 
@@ -253,7 +261,11 @@ def _refuse_kind(name: str, kind: str) -> Any:
             "make numbers of it (seconds since a day: (t - t.min()).dt.total_seconds(); .dt.month), or drop the column"
         )
     raise DataError(
-        f"{name} does not hold numbers.", expected="numbers, booleans, text or categories", received=kind, fix=fix
+        f"{name} does not hold numbers.",
+        where=name,
+        expected="numbers, booleans, text or categories",
+        received=kind,
+        fix=fix,
     )
 
 

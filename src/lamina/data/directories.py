@@ -13,9 +13,10 @@ import torch
 
 from lamina.core.config import standardize_data_format
 from lamina.core.dtypes import torch_dtype
-from lamina.core.errors import ArgumentError, DataError, UnsupportedError
+from lamina.core.errors import ArgumentError, DataError, UnsupportedError, check_number, check_type, nearest
+from lamina.core.seeds import as_seed
 from lamina.data.audio import read_wav, resample
-from lamina.data.images import load_img
+from lamina.data.images import check_size, load_img
 from lamina.data.pipeline import AUTOTUNE, Dataset
 from lamina.ops.resampling import resize
 
@@ -94,20 +95,23 @@ def image_dataset_from_directory(
     _check_choice("format", format, ("tf", "grain"))
     if isinstance(image_size, int):
         image_size = (image_size, image_size)
-    if not isinstance(image_size, (list, tuple)) or len(image_size) != 2:
-        raise ArgumentError("image_size is not usable.", expected="(height, width)", received=repr(image_size))
+    check_size(image_size, "image_dataset_from_directory(image_size=...)")
+    check_type(interpolation, str, "image_dataset_from_directory(interpolation=...)", "a name such as 'bilinear'")
     if interpolation.lower() in _ONLY_TENSORFLOW:
-        raise UnsupportedError(f'interpolation="{interpolation}" is there in TensorFlow only.', fix='use "bicubic"')
+        what, where = f'"{interpolation}" is there in TensorFlow only.', "image_dataset_from_directory"
+        raise UnsupportedError(what, where=where, fix='interpolation="bicubic"')
     _check_choice("interpolation", interpolation.lower(), _INTERPOLATIONS)
     if crop_to_aspect_ratio and pad_to_aspect_ratio:
-        raise ArgumentError("Only one of crop_to_aspect_ratio and pad_to_aspect_ratio can be set.")
+        what, fix = "Only one of crop_to_aspect_ratio and pad_to_aspect_ratio can be set.", "leave one of them out"
+        raise ArgumentError(what, where="image_dataset_from_directory", fix=fix)
     data_format = standardize_data_format(data_format)
 
     def load(path: str) -> torch.Tensor:
         try:
             pixels = np.array(load_img(path, color_mode), np.float32)
         except OSError as error:
-            raise DataError("An image cannot be read.", where=path, received=str(error)) from None
+            fix = "remove or convert the file; the folder may hold images only"
+            raise DataError("An image cannot be read.", where=path, received=str(error), fix=fix) from None
         image = torch.from_numpy(pixels if pixels.ndim == 3 else pixels[..., None])
         image = image.permute(2, 0, 1) if data_format == "channels_first" else image
         return resize(
@@ -166,12 +170,15 @@ def text_dataset_from_directory(
     Source: https://keras.io/api/data_loading/text/
     """
     _check_choice("format", format, ("tf", "grain"))
+    if max_length is not None:
+        check_number(max_length, "text_dataset_from_directory(max_length=...)", least=1)
 
     def load(path: str) -> str:
         try:
             return Path(path).read_text("utf-8")[:max_length]
         except UnicodeDecodeError as error:
-            raise DataError("A file is no text in UTF-8.", where=path, received=str(error)) from None
+            fix = "write it anew in UTF-8: Path(path).write_text(Path(path).read_text('latin-1'), 'utf-8')"
+            raise DataError("A file is no text in UTF-8.", where=path, received=str(error), fix=fix) from None
 
     files = _Files("text", (".txt",), directory, labels, label_mode, class_names, shuffle, seed, follow_links, verbose)
     datasets = files.datasets(validation_split, subset, lambda data: _batched(data, batch_size), load)
@@ -224,11 +231,16 @@ def audio_dataset_from_directory(
     Source: https://keras.io/api/data_loading/audio/
     """
     if ragged and output_sequence_length is not None:
-        raise ArgumentError("ragged and output_sequence_length cannot be set together.")
+        what = "ragged and output_sequence_length cannot be set together."
+        raise ArgumentError(what, where="audio_dataset_from_directory", fix="leave ragged out")
     if ragged:
-        raise UnsupportedError("torch has no ragged tensors.", fix="leave ragged out: batches are then filled up")
+        where, fix = "audio_dataset_from_directory(ragged=...)", "leave ragged out: batches are then filled up"
+        raise UnsupportedError("torch has no ragged tensors.", where=where, fix=fix)
     if sampling_rate is not None and (not isinstance(sampling_rate, int) or sampling_rate <= 0):
-        raise ArgumentError("sampling_rate must be a positive integer.", received=repr(sampling_rate))
+        where, expected = "audio_dataset_from_directory(sampling_rate=...)", "a positive integer, e.g. 16000"
+        raise ArgumentError("This is no rate.", where=where, expected=expected, received=repr(sampling_rate))
+    if output_sequence_length is not None:
+        check_number(output_sequence_length, "audio_dataset_from_directory(output_sequence_length=...)", least=1)
 
     def load(path: str) -> torch.Tensor:
         sound, rate = read_wav(path)
@@ -271,10 +283,12 @@ class _Files:
         """The dataset of a subset; those of both of them."""
         self._check()
         _check_split(split, subset, self.shuffle, self.seed)
-        seed = int(np.random.randint(10**6)) if self.seed is None else self.seed
+        seed = int(np.random.randint(10**6)) if self.seed is None else as_seed(self.seed)
         paths, labels, names = self._index(seed)
         if self.label_mode == "binary" and names is not None and len(names) != 2:
-            raise ArgumentError('label_mode="binary" needs two classes.', received=", ".join(names) or "no class")
+            where, received = f"{self.kind}_dataset_from_directory", ", ".join(names) or "no class"
+            fix = 'label_mode="int"'
+            raise ArgumentError('label_mode="binary" needs two classes.', where=where, received=received, fix=fix)
         held_out = int((split or 0) * len(paths))
         # As in Keras, nothing is left for training where nothing is held out.
         parts = {None: slice(None), "training": slice(0, -held_out), "validation": slice(-held_out, None)}
@@ -298,15 +312,19 @@ class _Files:
         return made
 
     def _check(self) -> None:
+        check_type(self.directory, (str, os.PathLike), f"{self.kind}_dataset_from_directory(directory)", "a path")
         if not isinstance(self.labels, (list, tuple)) and self.labels not in ("inferred", None):
             raise ArgumentError(
                 "labels is not usable.",
+                where=f"{self.kind}_dataset_from_directory(labels=...)",
                 expected='"inferred", None, or a list of class numbers, one for each file',
                 received=repr(self.labels),
             )
         _check_choice("label_mode", self.label_mode, _LABEL_MODES)
         if self.class_names is not None and self.labels != "inferred":
-            raise ArgumentError('class_names needs labels="inferred".', received=f"labels={self.labels!r:.60}")
+            where, received = f"{self.kind}_dataset_from_directory", f"labels={self.labels!r:.60}"
+            fix = "leave class_names out"
+            raise ArgumentError('class_names needs labels="inferred".', where=where, received=received, fix=fix)
         if self.labels is None or self.label_mode is None:
             self.labels = self.label_mode = None
 
@@ -319,6 +337,7 @@ class _Files:
             if not set(self.class_names or ()) <= set(folders):
                 raise ArgumentError(
                     "class_names names folders that are not there.",
+                    where=root,
                     expected=", ".join(folders),
                     received=", ".join(self.class_names or ()),
                 )
@@ -381,16 +400,22 @@ def _encoded(labels: np.ndarray, mode: str | None, classes: int) -> torch.Tensor
 
 def _check_choice(name: str, value: Any, options: tuple[Any, ...]) -> None:
     if value not in options:
-        raise ArgumentError(f"Unknown {name}.", expected=", ".join(map(repr, options)), received=repr(value))
+        what = f"Unknown {name}.{nearest(str(value), filter(None, options))}"
+        expected = ", ".join(map(repr, options))
+        raise ArgumentError(what, where=f"{name}=...", expected=expected, received=repr(value))
 
 
 def _check_split(split: float | None, subset: str | None, shuffle: bool, seed: int | None) -> None:
+    if split:
+        check_number(split, "validation_split=...", whole=False)
     if split and not 0 < split < 1:
-        raise ArgumentError("validation_split lies between 0 and 1.", received=split)
+        where, expected = "validation_split=...", "a share such as 0.2"
+        raise ArgumentError("validation_split lies between 0 and 1.", where=where, expected=expected, received=split)
     _check_choice("subset", subset, _SUBSETS)
     if bool(split) != bool(subset):
         raise ArgumentError(
             "validation_split and subset need each other.",
+            where="validation_split=..., subset=...",
             received=f"validation_split={split}, subset={subset!r}",
             fix='give both, e.g. validation_split=0.2, subset="training"',
         )

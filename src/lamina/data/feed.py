@@ -7,12 +7,26 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
+
 from lamina.core import tree
 from lamina.core.config import limited, max_steps_per_epoch
 from lamina.core.errors import DataError
+from lamina.core.forms import ANYTHING, COUNT, GENERATORS, check, check_generator, check_generators, refuse
 from lamina.core.seeds import generators_state, set_generators_state
 from lamina.data.replay import aligned
 from lamina.data.source import Source
+
+_TENSORS = [torch.Tensor]
+FEED = {
+    "done": COUNT,
+    "taken": COUNT,
+    "start": ({}, {"shared": GENERATORS, "own": _TENSORS}),
+    "own": _TENSORS,
+    "learned": (None, COUNT),
+    "source": {str: ANYTHING},
+}
+"""The form of the state of a feed."""
 
 
 class Feed:
@@ -61,7 +75,7 @@ class Feed:
             raise DataError(
                 f"The {self.source.kind} gave no batch.",
                 where=self.where,
-                fix="check that it yields at least one",
+                fix="check that it yields at least one, and that it is not used up: a generator gives its batches once",
             )
         self._started = itertools.chain([first], batches)
         return first
@@ -143,6 +157,40 @@ class Feed:
             "learned": self._learned,
             "source": self.source.get_state(),
         }
+
+    def check_state(self, state: Mapping[str, Any], where: str, place: str, epochs: int) -> None:
+        """See whether the feed can go to where another stood.
+
+        Args:
+            state: what `get_state` gave, of the form `FEED`.
+            where: the file, for messages.
+            place: the entry of the file.
+            epochs: how many epochs were begun.
+
+        Raises:
+            FileError: it cannot, since an entry makes no sense for this feed.
+        """
+        check(state, FEED, where, place)
+        done, taken, start = state["done"], state["taken"], state["start"]
+        # One epoch more, of which a batch may have been looked at.
+        most = self.source.batches if self.steps is None else self.steps * (epochs + 1)
+        for name, count in (("done", done), ("taken", taken)):
+            if most is not None and count > most:
+                refuse(where, f"{place}/{name}", f"at most {most} batches", f"{count} batches")
+        if start:
+            check_generators(start["shared"], where, f"{place}/start/shared")
+            self._check_own(start["own"], where, f"{place}/start/own")
+        elif taken:
+            refuse(where, f"{place}/start", "the states of generators before the first batch", "an empty dict")
+        self._check_own(state["own"], where, f"{place}/own")
+        self.source.check_state(state["source"], where, f"{place}/source", most)
+
+    def _check_own(self, states: list[Any], where: str, place: str) -> None:
+        generators = self.source.generators
+        if len(states) != len(generators):
+            refuse(where, place, f"{len(generators)} generators", f"{len(states)} generators")
+        for index, (generator, state) in enumerate(zip(generators, states, strict=True)):
+            check_generator(state, generator, where, f"{place}/{index}")
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go to where another feed stood. It leaves the shared generators in some state."""

@@ -9,6 +9,7 @@ import torch
 
 from lamina.core import tree
 from lamina.core.errors import DataError
+from lamina.core.forms import COUNT, check, refuse
 from lamina.data.replay import skipping
 from lamina.data.source import Source, add_class_weight, to_device
 
@@ -45,6 +46,12 @@ class GeneratorSource(Source):
         """How many batches were taken."""
         return {"taken": self.taken}
 
+    def check_state(self, state: Mapping[str, Any], where: str, place: str, most: int | None) -> None:
+        """See whether it is a number of batches that can have been taken."""
+        check(state, {"taken": COUNT}, where, place)
+        if most is not None and state["taken"] > most:
+            refuse(where, f"{place}/taken", f"at most {most} batches", f"{state['taken']} batches")
+
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Take batches until there were as many."""
         with skipping(self.kind, state["taken"] - self.taken):
@@ -62,6 +69,7 @@ class GeneratorSource(Source):
             if any(isinstance(leaf, (str, bytes)) for leaf in tree.flatten(batch)):
                 raise DataError(
                     "The generator yields single strings.",
+                    where="the generator given as x",
                     expected="(x, y) of arrays, or x an array of strings",
                     received=f"{batch!r:.80}",
                     fix="let it yield batches; if these are names of files, let it load them",

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lamina.core.config import floatx, standardize_data_format
-from lamina.core.errors import ArgumentError, ArgumentTypeError, MissingPackageError, ShapeError, warn_once
+from lamina.core.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    FileError,
+    MissingPackageError,
+    ShapeError,
+    check_number,
+    listing,
+    nearest,
+    warn_once,
+)
 from lamina.core.tensors import convert_to_numpy, convert_to_tensor
 from lamina.ops.resampling import resize
 
@@ -19,12 +30,34 @@ _KEPT_AS_GRAY = ("L", "I;16", "I")
 _RESAMPLING = ("nearest", "bilinear", "bicubic", "hamming", "box", "lanczos")
 
 
+class ImageFileError(FileError, OSError):
+    """A file is no image."""
+
+
+def _unknown(name: str, value: Any, options: Iterable[str]) -> ArgumentError:
+    what = f"Unknown {name}.{nearest(str(value), options)}"
+    return ArgumentError(what, where=f"load_img({name}=...)", expected=", ".join(options), received=repr(value))
+
+
+def _misshapen(where: str, expected: str, shape: tuple[int, ...]) -> ShapeError:
+    return ShapeError("The array has not the shape of an image.", where=where, expected=expected, received=shape)
+
+
+def check_size(size: Any, where: str) -> None:
+    """Raise unless the size is a pair of whole numbers."""
+    if isinstance(size, str) or not hasattr(size, "__len__") or len(size) != 2:
+        raise ArgumentError("This is no size.", where=where, expected="(height, width)", received=repr(size))
+    for part in size:
+        check_number(part, where, least=1)
+
+
 def _pillow() -> Any:
     """Pillow's Image module."""
     try:
         from PIL import Image
     except ImportError as error:
-        raise MissingPackageError("Reading and writing images needs Pillow.", fix="pip install pillow") from error
+        what = "Reading and writing images needs Pillow."
+        raise MissingPackageError(what, where="lamina.utils (images)", fix="pip install pillow") from error
     return Image
 
 
@@ -59,12 +92,18 @@ def load_img(
     Source: https://keras.io/api/data_loading/image/
     """
     if color_mode not in _MODES:
-        raise ArgumentError("Unknown color_mode.", expected=", ".join(_MODES), received=repr(color_mode))
+        raise _unknown("color_mode", color_mode, _MODES)
     if interpolation not in _RESAMPLING:
-        raise ArgumentError("Unknown interpolation.", expected=", ".join(_RESAMPLING), received=repr(interpolation))
+        raise _unknown("interpolation", interpolation, _RESAMPLING)
+    if target_size is not None:
+        check_size(target_size, "load_img(target_size=...)")
     pillow = _pillow()
     content = path.read() if hasattr(path, "read") else Path(os.fsdecode(path)).read_bytes()
-    image = pillow.open(io.BytesIO(content))
+    try:
+        image = pillow.open(io.BytesIO(content))
+    except OSError as error:
+        what, fix = "Pillow cannot read the file.", "look whether it is an image, and whole"
+        raise ImageFileError(what, where=path, expected="a PNG, a JPEG, ...", fix=fix) from error
     if not (color_mode == "grayscale" and image.mode in _KEPT_AS_GRAY) and image.mode != _MODES[color_mode]:
         image = image.convert(_MODES[color_mode])
     if target_size is None or image.size == (target_size[1], target_size[0]):
@@ -97,11 +136,14 @@ def img_to_array(img: Any, data_format: str | None = None, dtype: Any = None) ->
 
     Source: https://keras.io/api/data_loading/image/
     """
+    if isinstance(img, (str, os.PathLike)):
+        fix = f"img_to_array(load_img({str(img)!r}))"
+        raise ArgumentTypeError("A path is no image.", where="img_to_array", received=repr(img), fix=fix)
     array = np.asarray(img, dtype=dtype or floatx())
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3:
-        raise ShapeError("An image has two or three axes.", where="img_to_array", received=array.shape)
+        raise _misshapen("img_to_array", "(h, w) or (h, w, channels)", array.shape)
     return array.transpose(2, 0, 1) if standardize_data_format(data_format) == "channels_first" else array
 
 
@@ -125,11 +167,11 @@ def array_to_img(x: Any, data_format: str | None = None, scale: bool = True, dty
     """
     array = np.asarray(x, dtype=dtype or floatx())
     if array.ndim != 3:
-        raise ShapeError("An image has three axes.", where="array_to_img", received=array.shape)
+        raise _misshapen("array_to_img", "(h, w, channels); for one of a batch write x[0]", array.shape)
     if standardize_data_format(data_format) == "channels_first":
         array = array.transpose(1, 2, 0)
     if array.shape[2] not in (1, 3, 4):
-        raise ShapeError("An image has 1, 3 or 4 channels.", where="array_to_img", received=array.shape)
+        raise _misshapen("array_to_img", "(h, w, channels) of 1, 3 or 4 channels", array.shape)
     if scale:
         array = array - array.min()
         array = array / (array.max() or 1) * 255
@@ -165,7 +207,12 @@ def save_img(
     if image.mode == "RGBA" and file_format == "jpeg":
         warn_once("JPEG holds no transparency; the image is saved without it.")
         image = image.convert("RGB")
-    image.save(path, format=file_format or None, **kwargs)
+    try:
+        image.save(path, format=file_format or None, **kwargs)
+    except KeyError:
+        what = f"Unknown kind of image file.{nearest(str(file_format), _pillow().SAVE)}"
+        expected = "an ending such as .png or .jpg, or file_format=..."
+        raise ArgumentError(what, where=f"save_img({path!r})", expected=expected, received=repr(file_format)) from None
 
 
 def smart_resize(
@@ -196,12 +243,12 @@ def smart_resize(
     Source: https://keras.io/api/data_loading/image/
     """
     if set(kwargs) - {"backend_module"}:
-        raise ArgumentTypeError("Unknown arguments.", where="smart_resize", received=", ".join(kwargs))
-    if len(size) != 2:
-        raise ArgumentError("size is not usable.", expected="(height, width)", received=repr(size))
+        expected = "x, size, interpolation, data_format"
+        raise ArgumentTypeError("Unknown arguments.", where="smart_resize", expected=expected, received=listing(kwargs))
+    check_size(size, "smart_resize(size=...)")
     images = convert_to_tensor(x)
     if images.ndim not in (3, 4):
-        raise ShapeError("An image has three axes, a batch four.", where="smart_resize", received=tuple(images.shape))
+        raise _misshapen("smart_resize", "(h, w, channels), or a batch of such images", tuple(images.shape))
     down, across = (-3, -2) if data_format == "channels_last" else (-2, -1)
     height, width = images.shape[down], images.shape[across]
     cut_height = max(min(height, int(width * size[0] / size[1])), 1)

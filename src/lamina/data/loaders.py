@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from lamina.core.errors import warn_once
+from lamina.core.forms import ANYTHING, check
 from lamina.data.ahead import living
 from lamina.data.arrays import check_batch_size
 from lamina.data.replay import Attributes, skipping
@@ -65,6 +66,12 @@ class LoaderSource(Source):
         """What has changed in the dataset, and whether there are workers that stay."""
         changed = {} if self._attributes is None else self._attributes.changed()
         return {"dataset": changed, "stayed": self._stayed}
+
+    def check_state(self, state: Mapping[str, Any], where: str, place: str, most: int | None) -> None:
+        """See whether the dataset can have such attributes."""
+        check(state, {"dataset": {str: ANYTHING}, "stayed": bool}, where, place)
+        if self._attributes is not None:
+            self._attributes.check(state["dataset"], where, f"{place}/dataset")
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Take it up."""

@@ -13,7 +13,7 @@ import torch
 
 from lamina.core import tree
 from lamina.core.dtypes import standardize_dtype
-from lamina.core.errors import ArgumentError, DataError, UnsupportedError
+from lamina.core.errors import ArgumentTypeError, DataError, UnsupportedError, check_number, check_type
 from lamina.core.seeds import draw_seed
 from lamina.core.tensors import convert_to_numpy, convert_to_tensor
 from lamina.core.text import as_text, is_text
@@ -82,12 +82,14 @@ class Dataset:
             DataError: the arrays differ in length.
         """
         arrays = tree.map_structure(_array, _joined(tensors))
-        lengths = {len(leaf) for leaf in tree.flatten(arrays)}
-        if len(lengths) != 1:
+        lengths = {len(leaf) if np.ndim(leaf) else -1 for leaf in tree.flatten(arrays)}
+        if len(lengths) != 1 or -1 in lengths:
+            received = ", ".join("a single number" if one < 0 else f"length {one}" for one in sorted(lengths))
             raise DataError(
                 "The arrays do not have the same number of samples.",
-                where="from_tensor_slices",
-                received=", ".join(map(str, sorted(lengths))) or "no arrays",
+                where="Dataset.from_tensor_slices",
+                expected="arrays of one length",
+                received=received or "no arrays",
             )
         rows = lengths.pop()
         return Dataset(
@@ -112,6 +114,7 @@ class Dataset:
             args: what the function is called with.
             **__: kept for tf.data.
         """
+        check_type(generator, Callable, "Dataset.from_generator(generator)", "a function that yields, not its result")
         return Dataset(lambda: generator(*args))
 
     @staticmethod
@@ -123,6 +126,8 @@ class Dataset:
     def zip(*datasets: Any) -> Dataset:
         """Tuples of one element from each dataset, until the shortest ends."""
         parts: Any = datasets[0] if len(datasets) == 1 and isinstance(datasets[0], (tuple, list)) else datasets
+        for part in parts:
+            check_type(part, Dataset, "Dataset.zip", "datasets, e.g. Dataset.from_tensor_slices(x)")
         sizes = [part._size for part in parts]
         known = [size for size in sizes if size >= 0]
         size = UNKNOWN_CARDINALITY if UNKNOWN_CARDINALITY in sizes else min(known, default=INFINITE_CARDINALITY)
@@ -138,7 +143,8 @@ class Dataset:
 
     def __len__(self) -> int:
         if self._size < 0:
-            raise TypeError("The dataset has no known length." if self._size == -2 else "The dataset has no end.")
+            what = f"The dataset has no {'end' if self._size == INFINITE_CARDINALITY else 'known length'}."
+            raise ArgumentTypeError(what, where="len(dataset)", fix="count by walking, or ask dataset.cardinality()")
         return self._size
 
     def __bool__(self) -> bool:
@@ -183,6 +189,7 @@ class Dataset:
             num_parallel_calls: how many threads call it; AUTOTUNE (-1) for one per processor.
             **_: kept for tf.data.
         """
+        check_type(map_func, Callable, "Dataset.map(map_func)", "a function")
         workers = _workers(num_parallel_calls)
 
         def call(element: Any) -> Any:
@@ -197,6 +204,8 @@ class Dataset:
 
     def filter(self, predicate: Callable[..., Any]) -> Dataset:
         """The elements for which a function is true; tuples are unpacked for it."""
+
+        check_type(predicate, Callable, "Dataset.filter(predicate)", "a function")
 
         def keep(element: Any) -> bool:
             return bool(predicate(*element) if isinstance(element, tuple) else predicate(element))
@@ -214,15 +223,15 @@ class Dataset:
         Raises:
             ShapeError: elements differ in shape, seen while walking.
         """
-        return self._batched(int(batch_size), drop_remainder, _stack)
+        return self._batched(batch_size, drop_remainder, _stack)
 
     def padded_batch(self, batch_size: int, drop_remainder: bool = False) -> Dataset:
         """As `batch`, elements of different lengths filled up with zeros at their ends."""
-        return self._batched(int(batch_size), drop_remainder, _stack_padded)
+        return self._batched(batch_size, drop_remainder, _stack_padded)
 
     def _batched(self, size: int, drop_remainder: bool, stack: Callable[[list[Any]], Any]) -> Dataset:
-        if size <= 0:
-            raise ArgumentError("batch_size must be a positive integer.", received=size)
+        check_number(size, "Dataset.batch(batch_size)", least=1)
+        size = int(size)
         count = self._size if self._size < 0 else (self._size // size if drop_remainder else -(-self._size // size))
 
         def gathered() -> Iterator[Any]:
@@ -260,6 +269,7 @@ class Dataset:
             seed: makes the orders repeatable.
             reshuffle_each_iteration: whether passes differ.
         """
+        check_number(buffer_size, "Dataset.shuffle(buffer_size)", least=0)
         fixed = draw_seed() if seed is None and not reshuffle_each_iteration else seed
         passes = torch.Generator().manual_seed(0 if fixed is None else int(fixed))
 
@@ -279,6 +289,7 @@ class Dataset:
 
     def take(self, count: int) -> Dataset:
         """The first elements; all for -1."""
+        check_number(count, "Dataset.take(count)")
         count = int(count)
         if count < 0:
             return self
@@ -290,6 +301,7 @@ class Dataset:
 
     def skip(self, count: int) -> Dataset:
         """The elements without the first; none for -1."""
+        check_number(count, "Dataset.skip(count)")
         count = int(count) if count >= 0 else sys.maxsize
         size = max(self._size - count, 0) if self._size >= 0 else self._size
         if self._order is not None:
@@ -299,6 +311,8 @@ class Dataset:
 
     def repeat(self, count: int | None = None) -> Dataset:
         """The elements over and over, without end for None or -1."""
+        if count is not None:
+            check_number(count, "Dataset.repeat(count)", least=-1)
         if count is None or count < 0:
             return self._after(lambda: itertools.chain.from_iterable(itertools.repeat(self)), INFINITE_CARDINALITY)
         size = self._size * count if self._size >= 0 else self._size
@@ -306,6 +320,7 @@ class Dataset:
 
     def concatenate(self, dataset: Dataset) -> Dataset:
         """These elements, then those of another dataset."""
+        check_type(dataset, Dataset, "Dataset.concatenate(dataset)", "a dataset")
         sizes = (self._size, dataset._size)
         size = sum(sizes) if min(sizes) >= 0 else min(sizes)
         return Dataset(lambda: itertools.chain(self, dataset), size, after=[self, dataset])

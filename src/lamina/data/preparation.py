@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lamina.core.errors import ArgumentError, DataError, ShapeError
+from lamina.core.errors import ArgumentError, DataError, ShapeError, check_number, one_of
 
 
 def to_categorical(x: Any, num_classes: int | None = None) -> Any:
@@ -44,6 +44,7 @@ def to_categorical(x: Any, num_classes: int | None = None) -> Any:
         ) from None
     if labels.ndim > 1 and labels.shape[-1] == 1:
         labels = labels.reshape(tuple(labels.shape[:-1]))
+    check_number(num_classes or 1, "to_categorical(num_classes=...)", least=1)
     count = num_classes or (int(labels.max()) + 1 if len(labels.reshape(-1)) else 0)
     if len(labels.reshape(-1)) and (int(labels.min()) < 0 or int(labels.max()) >= count):
         raise DataError(
@@ -51,6 +52,7 @@ def to_categorical(x: Any, num_classes: int | None = None) -> Any:
             where="to_categorical",
             expected=f"0 to {count - 1}",
             received=f"{int(labels.min())} to {int(labels.max())}",
+            fix="count from 0: np.unique(labels, return_inverse=True)[1]; or raise num_classes",
         )
     if isinstance(labels, torch.Tensor):
         return torch.nn.functional.one_hot(labels, count).to(torch.get_default_dtype())
@@ -74,6 +76,9 @@ def normalize(x: Any, axis: int = -1, order: int = 2) -> Any:
     if isinstance(x, torch.Tensor):
         return torch.nn.functional.normalize(x, p=order, dim=axis)
     array = np.asarray(x)
+    if array.dtype.kind not in "biufc":
+        where, expected = "normalize(x)", "an array of numbers"
+        raise DataError("These are no numbers.", where=where, expected=expected, received=f"{x!r:.80}")
     length = np.linalg.norm(array, order, axis, keepdims=True)
     return array / np.where(length == 0, 1, length)
 
@@ -112,18 +117,20 @@ def pad_sequences(
     Source: https://keras.io/api/data_loading/timeseries/
     """
     for name, side in (("padding", padding), ("truncating", truncating)):
-        if side not in ("pre", "post"):
-            raise ArgumentError(f"Unknown {name}.", where=name, expected='"pre" or "post"', received=repr(side))
+        one_of(side, ("pre", "post"), f"pad_sequences, {name}")
+    if maxlen is not None:
+        check_number(maxlen, "pad_sequences(maxlen=...)", least=0)
     is_text = np.issubdtype(dtype, np.str_) or np.issubdtype(dtype, np.bytes_) or np.dtype(dtype) == object
     if isinstance(value, str) and not is_text:
         raise ArgumentError(
             "Text cannot fill up numbers.",
-            where="value",
+            where="pad_sequences(value=...)",
             received=repr(value),
             fix="use dtype=object, or a number",
         )
     if not hasattr(sequences, "__len__") or not all(hasattr(sequence, "__len__") for sequence in sequences):
-        raise DataError("pad_sequences takes a list of sequences.", received=type(sequences).__name__)
+        where, expected = "pad_sequences(sequences)", "a list of sequences: [[1, 2], [3]]"
+        raise DataError("This is no list of sequences.", where=where, expected=expected, received=f"{sequences!r:.80}")
     lengths = [len(sequence) for sequence in sequences]
     size = max(lengths, default=0) if maxlen is None else maxlen
     step = next((np.asarray(sequence).shape[1:] for sequence in sequences if len(sequence)), ())
@@ -131,7 +138,11 @@ def pad_sequences(
     for index, sequence in enumerate(sequences):
         if not len(sequence):
             continue
-        kept = np.asarray(sequence[-size:] if truncating == "pre" else sequence[:size], dtype=dtype)
+        try:
+            kept = np.asarray(sequence[-size:] if truncating == "pre" else sequence[:size], dtype=dtype)
+        except ValueError as error:
+            where, fix = f"pad_sequences, sequence {index}", "turn words into numbers first, or use dtype=object"
+            raise DataError(f"A sequence is not of dtype {dtype}: {error}.", where=where, fix=fix) from None
         if kept.shape[1:] != step:
             raise ShapeError(
                 "The steps of the sequences differ in shape.",

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from lamina.core.errors import DataError, warn_once
+from lamina.core.errors import DataError, UnsupportedError, check_number, unwritten, warn_once
 from lamina.data.ahead import in_threads, living
 from lamina.data.replay import Attributes
 from lamina.data.source import Source, add_class_weight, to_device
@@ -45,6 +45,8 @@ class PyDataset:
     _max_queue_size: int = 10
 
     def __init__(self, workers: int = 1, use_multiprocessing: bool = False, max_queue_size: int = 10) -> None:
+        check_number(workers, f"{type(self).__name__}(workers=...)", least=0)
+        check_number(max_queue_size, f"{type(self).__name__}(max_queue_size=...)", least=0)
         self._workers = workers
         self._use_multiprocessing = use_multiprocessing
         self._max_queue_size = max_queue_size
@@ -87,10 +89,11 @@ class PyDataset:
         """Batches in one pass; None for a dataset without end."""
         if hasattr(self, "__len__"):
             return len(self)  # type: ignore[arg-type]
-        raise NotImplementedError(f"{type(self).__name__} needs __len__, or a num_batches property.")
+        what, fix = "The dataset does not say how many batches it has.", "write __len__, or a num_batches property"
+        raise UnsupportedError(what, where=type(self).__name__, fix=fix)
 
     def __getitem__(self, index: int) -> Any:
-        raise NotImplementedError(f"{type(self).__name__} needs __getitem__(index), giving one batch.")
+        raise unwritten(self, "__getitem__(self, index)")
 
     def __iter__(self) -> Iterator[Any]:
         has_end = hasattr(self, "__len__") or type(self).num_batches is not PyDataset.num_batches
@@ -159,6 +162,11 @@ class PyDatasetSource(Source):
     def get_state(self) -> dict[str, Any]:
         """What has changed in the dataset, such as an order of its own."""
         return {} if self._attributes is None else self._attributes.changed()
+
+    def check_state(self, state: Mapping[str, Any], where: str, place: str, most: int | None) -> None:
+        """See whether the dataset can have such attributes."""
+        if self._attributes is not None:
+            self._attributes.check(state, where, place)
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Take it up."""

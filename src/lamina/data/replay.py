@@ -14,11 +14,13 @@ import numpy as np
 import torch
 
 from lamina.core.errors import say_once
+from lamina.core.forms import alike, check_generator, described, refuse
 from lamina.core.seeds import python_state, set_python_state
 
 _BYTES = 16 << 20
 _WORTH_A_WORD = 5.0
 _PLAIN = (bool, int, float, str, type(None))
+_GENERATORS = (np.random.Generator, np.random.RandomState, random.Random, torch.Generator)
 
 
 class Attributes:
@@ -43,6 +45,27 @@ class Attributes:
         """Those that have another value than at first."""
         before = {name: _digest(value) for name, value in self._before.items()}
         return {name: value for name, value in self._values().items() if before.get(name) != _digest(value)}
+
+    def check(self, state: Mapping[str, Any], where: str, place: str) -> None:
+        """See whether the dataset can have these attributes: none of its class, none in the place of something else.
+
+        Args:
+            state: what `changed` gave.
+            where: the file, for messages.
+            place: the entry of the file.
+
+        Raises:
+            FileError: it cannot.
+        """
+        held = getattr(self.holder, "__dict__", {})
+        for name, value in state.items():
+            at, present = f"{place}/{name!s:.60}", held.get(name)
+            if not str(name).isidentifier() or (name not in held and hasattr(self.holder, name)):
+                refuse(where, at, "the name of an attribute that a dataset may set", "a name of its class, or none")
+            if isinstance(present, _GENERATORS):
+                check_generator(value, present, where, at)
+            elif not (alike(value, present) and _state_of(value) is not _OTHER) and value is not None:
+                refuse(where, at, f"something like {described(present)}", described(value))
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Give them the values that `changed` gave, and the others those that they had at first."""
@@ -83,7 +106,7 @@ def _restored(present: Any, state: Any) -> bool:
         set_python_state(present, state)
     elif isinstance(present, torch.Generator):
         present.set_state(state)
-    return isinstance(present, (np.random.Generator, np.random.RandomState, random.Random, torch.Generator))
+    return isinstance(present, _GENERATORS)
 
 
 def _digest(value: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from lamina.core.errors import ArgumentError, DataError
+from lamina.core.errors import ArgumentError, DataError, one_of
 from lamina.data.arrays import ArraySource, check_batch_size, is_in_memory
 from lamina.data.columns import is_table
 from lamina.data.generators import GeneratorSource
@@ -61,7 +61,10 @@ def source_of(
     if isinstance(x, Source):
         return x
     if steps is not None and (not isinstance(steps, int) or steps <= 0):
-        raise ArgumentError("The number of steps must be a positive integer.", where=where, received=repr(steps))
+        what, fix = "The number of steps must be a positive integer.", "leave it out, to go through all the data once"
+        raise ArgumentError(what, where=where, received=repr(steps), fix=fix)
+    if isinstance(shuffle, str):
+        one_of(shuffle, ("batch", True, False), f"{where}, shuffle")
     roles = roles_of(x, y, sample_weight, names)
     x, y, sample_weight = part_columns(x, y, sample_weight, roles, where)
     if is_streamed(x):

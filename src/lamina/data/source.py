@@ -14,6 +14,7 @@ import torch
 from lamina.core import tree
 from lamina.core.dtypes import torch_dtype
 from lamina.core.errors import ArgumentTypeError, DataError, warn_once
+from lamina.core.forms import check
 from lamina.core.tensors import convert_to_tensor
 from lamina.core.text import as_text, gather_text, is_text
 
@@ -44,6 +45,17 @@ class Source(abc.ABC):
     def get_state(self) -> dict[str, Any]:
         """What a source of the same data must know to give the same batches from here on, beside its order."""
         return {}
+
+    def check_state(self, state: Mapping[str, Any], where: str, place: str, most: int | None) -> None:
+        """See whether `set_state` can take this up; a FileError that names the entry if not.
+
+        Args:
+            state: what `get_state` gave.
+            where: the file, for messages.
+            place: the entry of the file.
+            most: the most batches that can have been taken, where that is known.
+        """
+        check(state, {}, where, place)
 
     def set_state(self, state: Mapping[str, Any]) -> None:  # noqa: B027
         """Take up what `get_state` gave."""
@@ -81,6 +93,7 @@ def unpack_x_y_sample_weight(data: Any) -> tuple[Any, Any, Any]:
     if not 1 <= len(data) <= 3:
         raise DataError(
             "A batch has one to three parts.",
+            where="a batch of the data",
             expected="x, (x,), (x, y) or (x, y, sample_weight)",
             received=f"{len(data)} parts",
             fix="put several inputs into one tuple or dict: ((x1, x2), y)",
@@ -150,6 +163,10 @@ def class_weight_to_sample_weights(y: Any, class_weight: Mapping[Any, float]) ->
     return tensor.to(y.device) if isinstance(y, torch.Tensor) else tensor
 
 
+def _is_number(value: Any) -> bool:
+    return hasattr(value, "__float__")
+
+
 def add_class_weight(batch: Any, class_weight: Mapping[Any, float] | None) -> Any:
     """A batch with sample weights made of its labels' class weights.
 
@@ -158,13 +175,13 @@ def add_class_weight(batch: Any, class_weight: Mapping[Any, float] | None) -> An
     """
     if class_weight is None:
         return batch
-    if not isinstance(class_weight, Mapping):
+    if not isinstance(class_weight, Mapping) or not all(map(_is_number, tree.flatten([*class_weight.items()]))):
         raise ArgumentTypeError(
             "class_weight is not usable.",
-            where="fit",
-            expected="a dict of weights by class number",
+            where="fit(class_weight=...)",
+            expected="a dict of numbers by class number, e.g. {0: 1.0, 1: 5.0}",
             received=f"{class_weight!r} ({type(class_weight).__name__})",
-            fix="for a list write dict(enumerate(weights))",
+            fix="for a list write class_weight=dict(enumerate(weights))",
         )
     x, y, sample_weight = unpack_x_y_sample_weight(batch)
     if sample_weight is not None:
@@ -174,7 +191,7 @@ def add_class_weight(batch: Any, class_weight: Mapping[Any, float] | None) -> An
             fix="multiply the class weights into sample_weight yourself",
         )
     if y is None:
-        raise DataError("class_weight needs labels.", where="fit", expected="y", received=None)
+        raise DataError("class_weight needs labels.", where="fit(class_weight=...)", fix="give y too, or leave it out")
     if tree.is_nested(y):
         raise DataError(
             "class_weight works for one output only.",

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Subset, TensorDataset
 
 from lamina.core.errors import ArgumentError, ArgumentTypeError, DataError
+from lamina.core.seeds import as_seed
 from lamina.core.tensors import convert_to_tensor
 from lamina.data.pipeline import Dataset
 
@@ -70,7 +71,7 @@ def split_dataset(
     order: Any = range(rows)
     if shuffle:
         generator = torch.Generator()
-        generator.seed() if seed is None else generator.manual_seed(seed)
+        generator.seed() if seed is None else generator.manual_seed(as_seed(seed))
         order = torch.randperm(rows, generator=generator).tolist()
     return Subset(dataset, order[:left]), Subset(dataset, order[rows - right :])
 
@@ -103,7 +104,8 @@ def _arrays(dataset: Any) -> list[torch.Tensor]:
         raise DataError(
             "The arrays do not have the same number of samples.",
             where="split_dataset",
-            received=", ".join(str(len(part)) for part in parts),
+            expected="arrays of one length",
+            received="lengths " + ", ".join(str(len(part)) for part in parts),
         )
     return [convert_to_tensor(part, device=None if isinstance(part, torch.Tensor) else "cpu") for part in parts]
 
@@ -111,13 +113,14 @@ def _arrays(dataset: Any) -> list[torch.Tensor]:
 def _sizes(left: float | None, right: float | None, rows: int) -> tuple[int, int]:
     """Samples of both parts."""
     if left is None and right is None:
-        raise ArgumentError("split_dataset needs left_size or right_size.", received="neither")
+        raise ArgumentError("There is no size to split by.", where="split_dataset", fix="left_size=0.8")
     if rows == 0:
-        raise DataError("There is nothing to split.", where="split_dataset", received="no samples")
+        raise DataError("There is nothing to split.", where="split_dataset", expected="samples", received="none")
     counts: list[int | None] = []
     for name, size in (("left_size", left), ("right_size", right)):
         if size is not None and not isinstance(size, (int, float, np.integer)):
-            raise ArgumentTypeError(f"{name} is an integer or a float.", received=f"{size!r} ({type(size).__name__})")
+            where, expected = f"split_dataset({name}=...)", "a share such as 0.8, or a number of samples"
+            raise ArgumentTypeError(f"{name} is no number.", where=where, expected=expected, received=repr(size))
         if size is not None and not 0 < size < (1 if isinstance(size, float) else rows):
             _refuse(f"{name}={size}", rows)
         counts.append(size if size is None else round(size * rows) if isinstance(size, float) else int(size))

@@ -13,6 +13,7 @@ import torch
 
 from lamina.core import tree
 from lamina.core.errors import DataError, MissingPackageError, listing, nearest
+from lamina.core.forms import COUNT, check
 from lamina.data.ahead import read_ahead
 from lamina.data.arrays import ArraySource, as_tensors
 from lamina.data.columns import is_table, names_of
@@ -100,7 +101,8 @@ class Roles:
                 fix="name the inputs like the columns: Input(shape=(1,), name=...)",
             )
         if not columns:
-            raise DataError("No column is left for x.", where=where, received=listing(map(str, names_of(table))))
+            received, fix = listing(map(str, names_of(table))), "give a table with columns beside those of y"
+            raise DataError("No column is left for x.", where=where, received=received, fix=fix)
         if self.by_name and len(columns) == 1:
             return table[columns[0]]
         if isinstance(table, Mapping) or (self.by_name and self.names.is_single is None):
@@ -239,6 +241,10 @@ class TableSource(Source):
         """How many epochs were begun."""
         return {"epoch": self._epoch}
 
+    def check_state(self, state: Mapping[str, Any], where: str, place: str, most: int | None) -> None:
+        """See whether it is the number of an epoch."""
+        check(state, {"epoch": COUNT}, where, place)
+
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on in that epoch."""
         self._epoch = state["epoch"] - 1
@@ -290,7 +296,8 @@ def _opened(data: Any) -> Any:
         try:
             from pyarrow import parquet
         except ImportError as error:
-            raise MissingPackageError("Parquet files are read by Arrow.", fix="pip install pyarrow") from error
+            what, fix = "Parquet files are read by Arrow.", "pip install pyarrow"
+            raise MissingPackageError(what, where=os.fspath(data), fix=fix) from error
         return parquet.ParquetFile(os.fspath(data), memory_map=True)
     if not is_hugging_face(data):
         return data

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import Any
 
 import numpy as np
 import torch
 
-from lamina.core.errors import ArgumentError
+from lamina.core.errors import ArgumentError, check_number, check_type
 from lamina.core.tensors import convert_to_tensor
 from lamina.data.pipeline import Dataset
 
@@ -54,6 +55,8 @@ def timeseries_dataset_from_array(
 
     Source: https://keras.io/api/data_loading/timeseries/
     """
+    check_type(data, Sized, "timeseries_dataset_from_array(data)", "an array")
+    check_number(sequence_length, "timeseries_dataset_from_array(sequence_length=...)", least=1)
     steps = len(data)
     start, end = start_index or 0, steps if end_index is None else end_index
     checks = {
@@ -65,9 +68,8 @@ def timeseries_dataset_from_array(
     }
     for name, (value, is_usable, expected) in checks.items():
         if not is_usable:
-            raise ArgumentError(
-                f"{name} does not fit.", where=f"data of {steps} steps", expected=expected, received=repr(value)
-            )
+            what, where = f"{name} does not fit data of {steps} steps.", f"timeseries_dataset_from_array({name}=...)"
+            raise ArgumentError(what, where=where, expected=expected, received=repr(value))
     series = convert_to_tensor(data, device="cpu")[start:end]
     wanted = None if targets is None else convert_to_tensor(targets, device="cpu")[start:]
     count = end - start - (sequence_length - 1) * sampling_rate

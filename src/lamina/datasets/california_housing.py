@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lamina.core.errors import ArgumentError
+from lamina.core.errors import one_of
 from lamina.datasets.sources import KERAS_STORE, Split, find_file
 from lamina.datasets.tables import check_test_split, load_table
 
@@ -38,7 +38,6 @@ def load_data(
     Source: https://keras.io/api/datasets/california_housing/
     """
     check_test_split(test_split)
-    if version not in _ROWS:
-        raise ArgumentError("Unknown version.", where="version", expected=tuple(_ROWS), received=repr(version))
+    one_of(version, _ROWS, "load_data, version")
     file = find_file(path, KERAS_STORE + "california_housing.npz", _SHA256)
     return load_table(file, test_split, seed, _ROWS[version])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 from lamina.core import config
 from lamina.core.errors import FileError
 from lamina.datasets.sources import Split
-from lamina.datasets.streams import read_plain
+from lamina.datasets.streams import AGAIN, read_plain
 
 _MAX_BATCH_BYTES = 1 << 28
 
@@ -38,13 +39,16 @@ def read_batches(archive: Path, members: Sequence[str], label_keys: Sequence[str
                 info = tar.getmember(member)
                 content = tar.extractfile(info)
                 if content is None or info.size > _MAX_BATCH_BYTES:
-                    raise FileError("The archive holds something else.", where=f"{archive}: {member}")
+                    raise FileError("A batch is no file, or too large.", where=f"{archive}: {member}", fix=AGAIN)
                 batch = {_name(key): value for key, value in read_plain(content.read()).items()}
                 images.append(batch["data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
                 for key in label_keys:
                     labels[key].append(np.asarray(batch[key], dtype=np.uint8).reshape(-1, 1))
-    except (tarfile.TarError, KeyError, OSError, EOFError, AttributeError) as error:
-        raise FileError("The archive cannot be read.", where=str(archive), received=str(error)) from error
+    except FileError as error:
+        error.add_note(f"The file is {archive}.")
+        raise
+    except (tarfile.TarError, zlib.error, KeyError, ValueError, OSError, EOFError, AttributeError) as error:
+        raise FileError("The archive cannot be read.", where=archive, received=error, fix=AGAIN) from error
     return [np.concatenate(images), *(np.concatenate(labels[key]) for key in label_keys)]
 
 

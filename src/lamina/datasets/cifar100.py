@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lamina.core.errors import ArgumentError
+from lamina.core.errors import one_of
 from lamina.datasets.cifar import in_data_format, read_batches
 from lamina.datasets.sources import (
     Split,
@@ -44,8 +44,7 @@ def load_data(label_mode: str = "fine") -> Split:
     Credit: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
     Source: https://keras.io/api/datasets/cifar100/
     """
-    if label_mode not in _MODES:
-        raise ArgumentError("Unknown kind of labels.", where="label_mode", expected=_MODES, received=repr(label_mode))
+    one_of(label_mode, _MODES, "load_data, label_mode")
     kept = cache_folder() / "cifar100.npz"
     path = local_file("cifar100.npz") or (kept if kept.is_file() else None)
     if path is None:

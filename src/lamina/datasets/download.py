@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
 import os
 import posixpath
 import sys
@@ -22,6 +23,7 @@ from lamina.saving.files import replacing
 
 TIMEOUT_SECONDS = 30.0
 _BLOCK = 1 << 20
+_NAME_BYTES = 200
 _ALGORITHM_OF_LENGTH = {32: "md5", 40: "sha1", 64: "sha256", 96: "sha384", 128: "sha512"}
 
 
@@ -142,7 +144,7 @@ def _fetch(address: str, file: BinaryIO, checksum: Checksum | None, by_hand: str
                         running.update(block)
                     received += len(block)
                     advance(len(block))
-    except (urllib.error.URLError, TimeoutError, ConnectionError, OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         code = f"{error.code} " if isinstance(error, urllib.error.HTTPError) else ""
         raise DownloadError(
@@ -216,7 +218,7 @@ class Checksum:
         if algorithm not in _ALGORITHM_OF_LENGTH.values():
             raise ArgumentError(
                 "The checksum's kind is unknown.",
-                where="file_hash, hash_algorithm",
+                where="get_file(file_hash=..., hash_algorithm=...)",
                 expected="64 hexadecimal digits of SHA-256, or 32 of MD5",
                 received=f"{len(file_hash)} characters, hash_algorithm={algorithm!r}",
             )
@@ -237,16 +239,26 @@ class Checksum:
 
 def _checked_address(origin: str | None) -> str:
     if not origin:
-        raise ArgumentError("There is nothing to download.", where="origin", expected="an address, https://...")
-    parts = urlsplit(str(origin))
-    if parts.scheme not in ("https", "http") or not parts.hostname:
         raise ArgumentError(
-            "This address cannot be downloaded from.",
-            where="origin",
-            expected="an address that starts with https://",
+            "There is nothing to download.",
+            where="get_file(origin=...)",
+            expected="an address, https://...",
             received=repr(origin),
         )
-    return str(origin)
+    address = str(origin)
+    try:
+        parts = urlsplit(address)
+        usable = parts.scheme in ("https", "http") and parts.hostname and parts.port != 0 and address.isprintable()
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ArgumentError(
+            "This address cannot be downloaded from.",
+            where="get_file(origin=...)",
+            expected="an address that starts with https://",
+            received=repr(origin)[:200],
+        )
+    return address
 
 
 def _is_safe_transport(address: str) -> bool:
@@ -257,12 +269,14 @@ def _is_safe_transport(address: str) -> bool:
 def _checked_name(fname: str | os.PathLike[str] | None, address: str) -> str:
     """The file's name in the cache, which must be a plain one."""
     name = os.fspath(fname) if fname else unquote(posixpath.basename(urlsplit(address).path))
-    if not name or name in (".", "..") or any(c in name for c in "/\\:\0") or name != os.path.basename(name):
+    is_plain = name.isprintable() and name not in ("", ".", "..") and not any(c in name for c in "/\\:")
+    # Room for the endings of what is written beside it.
+    if not is_plain or len(os.fsencode(name)) > _NAME_BYTES:
         raise ArgumentError(
-            "The file needs a plain name.",
-            where="fname",
-            expected="a name without folders",
-            received=repr(name),
+            "The file has no plain name.",
+            where="get_file(fname=...)",
+            expected=f"a name without folders, of at most {_NAME_BYTES} bytes",
+            received=repr(name)[:200],
             fix="pass fname=...; folders are named by cache_dir and cache_subdir",
         )
     return name

@@ -18,6 +18,7 @@ from lamina.datasets.sources import (
     read_split,
     write_arrays,
 )
+from lamina.datasets.streams import AGAIN
 
 _FILES = {
     "x_train": (
@@ -85,8 +86,9 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         with gzip.open(path, "rb") as file:
             raw = file.read(size + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise FileError("The file cannot be unpacked.", where=str(path), received=str(error)) from error
-    header = np.frombuffer(raw[: 4 + 4 * len(shape)], dtype=">u4")
+        raise FileError("The file cannot be unpacked.", where=path, received=error, fix=AGAIN) from error
+    size_of_header = 4 + 4 * len(shape)
+    header = np.frombuffer(raw[:size_of_header].ljust(size_of_header, b"\0"), dtype=">u4")
     expected = [0x800 + len(shape), *shape]
     if len(raw) != size or header.tolist() != expected:
         raise DataError("The file holds another array.", where=str(path), expected=shape, received=header.tolist()[1:])

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lamina.core.errors import ArgumentTypeError
+from lamina.core.errors import ArgumentTypeError, listing, nearest
 from lamina.datasets.sources import KERAS_STORE, Split, find_file
 from lamina.datasets.texts import Encoding, drop_long, ragged, read_rows, read_word_index, shuffled
 
@@ -53,7 +53,11 @@ def load_data(
     Source: https://keras.io/api/datasets/imdb/
     """
     if kwargs:
-        raise ArgumentTypeError("load_data does not know these arguments.", received=", ".join(sorted(kwargs)))
+        known = ("path", "num_words", "skip_top", "maxlen", "seed", "start_char", "oov_char", "index_from")
+        name = min(kwargs)
+        raise ArgumentTypeError(
+            f'Unknown argument "{name}".{nearest(name, known)}', where="imdb.load_data()", expected=listing(known)
+        )
     file = find_file(path, KERAS_STORE + "imdb.npz", _SHA256)
     x_train, y_train, x_test, y_test = read_rows(file, "x_train", "y_train", "x_test", "y_test")
     random = np.random.RandomState(seed)

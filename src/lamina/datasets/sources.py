@@ -54,7 +54,13 @@ def find_file(name: str, address: str, checksum: str, offer: str | None = None) 
         DownloadError: it is nowhere, and cannot be downloaded.
     """
     if Path(name).name != name or name in ("", ".", ".."):
-        raise ArgumentError("A dataset's path is a plain file name.", where="path", received=repr(name))
+        raise ArgumentError(
+            "A dataset's path is no plain file name.",
+            where="load_data(path=...)",
+            expected="a name without folders",
+            received=repr(name),
+            fix="name the folder with the environment variable LAMINA_DATASETS",
+        )
     if (found := local_file(name)) is not None:
         return found
     target, expected = cache_folder() / name, Checksum.of(checksum)

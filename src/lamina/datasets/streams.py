@@ -67,7 +67,12 @@ class _Array:
         self.value = flat.reshape(tuple(int(size) for size in shape), order="F" if fortran else "C")
 
 
+_WHERE = "a pickle stream"
 _PENDING = frozenset({_Phrase, _DType, _Array, tuple})
+
+
+AGAIN = "delete the file so that it is downloaded anew"
+"""What helps where a file of a data set is damaged."""
 
 
 def read_plain(stream: bytes) -> Any:
@@ -88,7 +93,7 @@ def read_plain(stream: bytes) -> Any:
     except (IndexError, struct.error, KeyError, TypeError, ValueError, RecursionError) as error:
         if isinstance(error, FileError):
             raise
-        raise FileError("The data stream is damaged.", received=f"{type(error).__name__}: {error}") from error
+        raise _damaged("The data stream is damaged.", f"{type(error).__name__}: {error}") from error
 
 
 def read_object_array(file: BinaryIO) -> np.ndarray:
@@ -101,7 +106,7 @@ def read_object_array(file: BinaryIO) -> np.ndarray:
         return content.reshape(shape, order="F" if fortran else "C")
     array = read_plain(file.read())
     if not isinstance(array, np.ndarray) or array.shape != shape:
-        raise FileError("The array does not have the shape its header names.", expected=shape)
+        raise _damaged(f"The array does not have the shape {shape} its header names.", getattr(array, "shape", None))
     return array
 
 
@@ -122,12 +127,17 @@ def _finished(value: Any) -> Any:
     return value
 
 
+def _damaged(what: str, received: object) -> FileError:
+    return FileError(what, where=_WHERE, expected="the file as published", received=received, fix=AGAIN)
+
+
 def _refusal(what: str) -> FileError:
     return FileError(
         "The file holds more than plain data, and is not loaded.",
+        where=_WHERE,
         expected="numbers, strings, lists, dicts and arrays",
         received=what,
-        fix="delete the file so that it is downloaded anew",
+        fix=AGAIN,
     )
 
 
@@ -190,7 +200,7 @@ class _Reader:
     def take(self, count: int) -> bytes:
         """The next bytes; a count beyond the stream is an error before anything is made."""
         if count < 0 or self.at + count > len(self.stream):
-            raise FileError("The data stream is cut short.")
+            raise _damaged("The data stream is cut short.", f"{len(self.stream)} bytes")
         self.at += count
         return self.stream[self.at - count : self.at]
 

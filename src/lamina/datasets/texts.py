@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lamina.core.errors import ArgumentError, DataError, FileError
-from lamina.datasets.streams import read_object_array
+from lamina.datasets.streams import AGAIN, read_object_array
 
 _MAX_MEMBER_BYTES = 1 << 30
 Rows = list[list[int]]
@@ -68,13 +69,16 @@ def read_rows(path: Path, *names: str) -> list[np.ndarray]:
             for name in names:
                 info = archive.getinfo(f"{name}.npy")
                 if info.file_size > _MAX_MEMBER_BYTES:
-                    raise FileError("An array in the file is too large.", where=f"{path}: {name}")
+                    raise FileError("An array in the file is too large.", where=f"{path}: {name}", fix=AGAIN)
                 with archive.open(info) as member:
                     arrays.append(read_object_array(member))  # type: ignore[arg-type]
+    except FileError as error:
+        error.add_note(f"The file is {path}.")
+        raise
     except KeyError as error:
-        raise DataError("The dataset's file lacks an array.", where=str(path), received=str(error)) from error
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
-        raise FileError("The dataset's file cannot be read.", where=str(path), received=str(error)) from error
+        raise DataError("The dataset's file lacks an array.", where=path, received=error, fix=AGAIN) from error
+    except (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError) as error:
+        raise FileError("The dataset's file cannot be read.", where=path, received=error, fix=AGAIN) from error
     return arrays
 
 
@@ -111,7 +115,7 @@ def read_word_index(path: Path) -> dict[str, int]:
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise FileError("The word index cannot be read.", where=str(path), received=str(error)) from error
+        raise FileError("The word index cannot be read.", where=path, received=error, fix=AGAIN) from error
     if not isinstance(table, dict) or not all(isinstance(rank, int) for rank in table.values()):
-        raise FileError("The word index is no table of words and numbers.", where=str(path))
+        raise FileError("The word index is no table of words and numbers.", where=path, fix=AGAIN)
     return table

@@ -9,7 +9,7 @@ import torch
 
 from lamina import losses
 from lamina.core import tree
-from lamina.core.errors import ArgumentError, ShapeError
+from lamina.core.errors import ArgumentError, ShapeError, check_type
 from lamina.core.registry import builtin
 from lamina.core.serialization import deserialize_keras_object, serialize_keras_object
 from lamina.core.tensors import convert_to_tensor
@@ -70,23 +70,31 @@ class Distiller(Model):
         _check_models(teacher, student)
         if not isinstance(student_loss_weight, (int, float)) or not 0 <= student_loss_weight <= 1:
             raise ArgumentError(
-                "student_loss_weight is a share.", expected="0 to 1", received=repr(student_loss_weight)
+                "student_loss_weight is no share.",
+                where="Distiller(student_loss_weight=...)",
+                expected="0 to 1, e.g. 0.5",
+                received=repr(student_loss_weight),
             )
         if distillation_losses is None:
             raise ArgumentError(
-                "A distillation loss is needed.", where="distillation_losses", fix="pass LogitsDistillation()"
+                "A distillation loss is needed.",
+                where="Distiller(distillation_losses=...)",
+                fix="distillation_losses=lamina.distillation.LogitsDistillation()",
             )
         alone = not isinstance(distillation_losses, (list, tuple))
         chosen = [distillation_losses] if alone else list(distillation_losses)
         weights = None if alone else distillation_loss_weights
+        if weights is not None:
+            check_type(weights, (list, tuple), "Distiller(distillation_loss_weights=...)", "a list of numbers")
         if weights is not None and len(weights) != len(chosen):
             raise ArgumentError(
                 "Each distillation loss has one weight.",
-                where="distillation_loss_weights",
-                expected=len(chosen),
+                where="Distiller(distillation_loss_weights=...)",
+                expected=f"{len(chosen)} weights",
                 received=len(weights),
             )
         for loss in chosen:
+            check_type(loss, DistillationLoss, "Distiller(distillation_losses=...)", "e.g. LogitsDistillation()")
             loss.validate_model_compatibility(teacher, student)
         self.teacher, self.student = teacher, student
         self.distillation_losses = chosen
@@ -118,9 +126,11 @@ class Distiller(Model):
             ArgumentError: there is no loss, or the metrics are not in a list.
         """
         if loss is None:
-            raise ArgumentError("A loss on the targets is needed.", where="loss", fix='compile(loss="mse")')
+            where, fix = "Distiller.compile(loss=...)", 'compile(loss="sparse_categorical_crossentropy")'
+            raise ArgumentError("A loss on the targets is needed.", where=where, fix=fix)
         if metrics is not None and not isinstance(metrics, (list, tuple)):
-            raise ArgumentError("Metrics come in a list.", where="metrics", received=type(metrics).__name__)
+            where, fix = "Distiller.compile(metrics=...)", 'metrics=["accuracy"]'
+            raise ArgumentError("Metrics come in a list.", where=where, received=repr(metrics), fix=fix)
         made = tree.map_structure(lambda one: losses.get(one) if isinstance(one, str) else one, loss)
         self.__dict__.update(_student_loss=made, _student_loss_given=loss)
         super().compile(optimizer=optimizer, loss=None, metrics=metrics, **kwargs)
@@ -214,7 +224,8 @@ def _check_models(teacher: Any, student: Any) -> None:
     """Check that both are models whose inputs and outputs agree, as far as these are known."""
     for role, model in (("teacher", teacher), ("student", student)):
         if not isinstance(model, Model):
-            raise ArgumentError(f"The {role} is a model.", where=role, received=type(model).__name__)
+            what, where = f"The {role} is no model.", f"Distiller({role}=...)"
+            raise ArgumentError(what, where=where, expected="a lamina Model", received=type(model).__name__)
     for part in ("inputs", "outputs"):
         told, own = getattr(teacher, part, None), getattr(student, part, None)
         if told is None or own is None:
@@ -225,6 +236,8 @@ def _check_models(teacher: Any, student: Any) -> None:
                 None in (m, n) or m == n for m, n in zip(a.shape, b.shape, strict=True)
             )
             if not sizes:
-                raise ShapeError(f"The {part} of teacher and student differ.", expected=a.shape, received=b.shape)
+                what = f"The {part} of teacher and student differ in shape."
+                raise ShapeError(what, where="Distiller(teacher, student)", expected=a.shape, received=b.shape)
             if a.dtype != b.dtype:
-                raise ArgumentError(f"The {part} of teacher and student differ.", expected=a.dtype, received=b.dtype)
+                what = f"The {part} of teacher and student differ in dtype."
+                raise ArgumentError(what, where="Distiller(teacher, student)", expected=a.dtype, received=b.dtype)

@@ -10,7 +10,7 @@ import torch
 from lamina import losses
 from lamina.core import tree
 from lamina.core.capture import Captured
-from lamina.core.errors import ArgumentError, LaminaError
+from lamina.core.errors import ArgumentError, LaminaError, listing, unwritten
 from lamina.core.registry import builtin
 from lamina.core.tensors import convert_to_tensor
 
@@ -50,7 +50,7 @@ class DistillationLoss(Captured):
             student_outputs: likewise.
             **kwargs: for losses of a program's own.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no compute_loss(): write one.")
+        raise unwritten(self, "compute_loss(self, teacher_outputs, student_outputs)")
 
     def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
         """Check that both have the same structure.
@@ -111,7 +111,9 @@ class FeatureDistillation(DistillationLoss):
                 try:
                     model.get_layer(name=name)
                 except LaminaError as error:
-                    raise ArgumentError(error.what, where=f"FeatureDistillation, {role} '{model.name}'") from error
+                    where = f"FeatureDistillation, {role} '{model.name}'"
+                    fix = f"{role}_layer_name=... of one of the layers: {listing(layer.name for layer in model.layers)}"
+                    raise ArgumentError(error.what, where=where, received=repr(name), fix=fix) from error
 
     def validate_outputs(self, teacher_outputs: Any, student_outputs: Any) -> None:
         """Check that both have the same structure, and the losses too.
@@ -159,7 +161,8 @@ class LogitsDistillation(DistillationLoss):
 
     def __init__(self, temperature: float = 3.0, loss: Any = "kl_divergence") -> None:
         if not isinstance(temperature, (int, float)) or temperature <= 0:
-            raise ArgumentError("A temperature is a positive number.", where="temperature", received=repr(temperature))
+            where, expected = "LogitsDistillation(temperature=...)", "a positive number, e.g. 3.0"
+            raise ArgumentError("This is no temperature.", where=where, expected=expected, received=repr(temperature))
         self.temperature = temperature
         self.loss = _functions_of(loss)
 
@@ -194,7 +197,8 @@ def _functions_of(loss: Any) -> Any:
     """Losses by name made real, in their structure."""
     made = tree.map_structure(lambda one: losses.get(one) if isinstance(one, str) else one, loss)
     if all(one is None for one in tree.flatten(made)):
-        raise ArgumentError("At least one loss is needed.", where="loss", received=repr(loss))
+        fix = 'loss="kl_divergence"'
+        raise ArgumentError("At least one loss is needed.", where="loss=...", received=repr(loss), fix=fix)
     return made
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
 
-from lamina.core.errors import ArgumentError, listing
+from lamina.core.errors import one_of
 
 SEVERITIES = ("error", "warning", "note")
 """From what makes training pointless to what is worth a look."""
@@ -76,12 +76,8 @@ class Finding:
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.code not in CODES:
-            raise ArgumentError("There is no such code.", where="Finding", expected=listing(CODES), received=self.code)
-        if self.severity not in SEVERITIES:
-            raise ArgumentError(
-                "There is no such severity.", where="Finding", expected=listing(SEVERITIES), received=self.severity
-            )
+        one_of(self.code, CODES, "Finding, code")
+        one_of(self.severity, SEVERITIES, "Finding, severity")
 
 
 class Findings(Sequence[Finding]):

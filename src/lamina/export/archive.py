@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from lamina.core import tree
-from lamina.core.errors import ArgumentError, ArgumentTypeError, StateError, listing
+from lamina.core.errors import ArgumentError, ArgumentTypeError, StateError, check_type, listing
 from lamina.core.registry import builtin
 from lamina.export.program import capture, quiet, without_own_operations
 from lamina.export.signature import signature_of
@@ -44,7 +44,8 @@ class ExportArchive:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if args or kwargs:
-            raise ArgumentTypeError("An archive takes no arguments.", where="ExportArchive()")
+            fix = "archive = ExportArchive(); archive.track(model)"
+            raise ArgumentTypeError("An archive takes no arguments.", where="ExportArchive()", fix=fix)
         self._endpoints: dict[str, tuple[Any, list[Any]]] = {}
         self._tracked: list[Any] = []
         self._collections: dict[str, list[Any]] = {}
@@ -63,6 +64,7 @@ class ExportArchive:
             raise ArgumentTypeError(
                 "Only layers, models and modules can be tracked.",
                 where="ExportArchive.track",
+                expected="a lamina layer or model, or a torch.nn.Module",
                 received=type(resource).__name__,
             )
         if not getattr(resource, "built", True):
@@ -88,7 +90,9 @@ class ExportArchive:
             ArgumentError: the name is taken or no file name, or the signature is missing.
         """
         if kwargs:
-            raise ArgumentError("Unknown arguments.", where="add_endpoint", received=listing(kwargs))
+            expected = "name, fn, input_signature"
+            raise ArgumentError("Unknown arguments.", where="add_endpoint", expected=expected, received=listing(kwargs))
+        check_type(name, str, "add_endpoint(name=...)", 'a name such as "serve"')
         if name in self._endpoints or not name.isidentifier():
             raise ArgumentError(
                 "This name is taken." if name in self._endpoints else "This is no name for an endpoint.",
@@ -101,7 +105,8 @@ class ExportArchive:
             self._endpoints[name] = (fn, signature_of(fn, input_signature))
             return
         if not callable(fn):
-            raise ArgumentTypeError("An endpoint must be callable.", where="add_endpoint(fn=...)", received=repr(fn))
+            where, expected = "add_endpoint(fn=...)", "a model, a layer or a function"
+            raise ArgumentTypeError("An endpoint must be callable.", where=where, expected=expected, received=repr(fn))
         if input_signature is None:
             raise ArgumentError(
                 "A plain function does not tell what it takes.",
@@ -132,8 +137,9 @@ class ExportArchive:
         """
         if not isinstance(variables, (list, tuple, set)) or not name.isidentifier():
             raise ArgumentTypeError(
-                "A collection is a name and a list of variables.",
+                "This is no collection of variables.",
                 where="add_variable_collection",
+                expected='a name and a list: add_variable_collection("weights", model.weights)',
                 received=f"{name!r}, {type(variables).__name__}",
             )
         self._collections[name] = list(variables)
@@ -151,7 +157,8 @@ class ExportArchive:
             ArgumentError: options are given.
         """
         if options is not None:
-            raise ArgumentError("There are no options.", where="write_out", received=repr(options))
+            fix = "leave options out"
+            raise ArgumentError("There are no options.", where="write_out", received=repr(options), fix=fix)
         if not self._endpoints:
             raise StateError("There is nothing to write.", where="write_out", fix="archive.add_endpoint(name, model)")
         folder = Path(filepath)

@@ -201,7 +201,7 @@ def _require_history(tensor: KerasTensor) -> None:
         raise ArgumentError(
             "A symbolic tensor comes from nowhere.",
             where=repr(tensor),
-            fix="begin the graph with Input() and connect layers to it",
+            fix="begin the graph with lamina.Input(shape=...) and connect layers to it",
         )
 
 

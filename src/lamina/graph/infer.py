@@ -135,6 +135,7 @@ def _run(
                 _readable(error, stand_in),
                 where=where,
                 received="inputs of shape " + ", ".join(str(tensor.shape) for tensor in symbolic),
+                fix="check the sizes of its arguments against these shapes (None is an open size)",
             ) from error
 
 

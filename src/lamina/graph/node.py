@@ -96,7 +96,7 @@ OPS: dict[str, Callable[..., Any]] = {}
 def call_op(name: str, *args: Any) -> Any:
     """Call the op of that name; its module must have been imported."""
     if name not in OPS:
-        raise ArgumentError(f"The op {name!r} is not there.", fix="import lamina.ops")
+        raise ArgumentError("The op is not there.", where=f"op {name}", fix="import lamina.ops")
     return OPS[name](*args)
 
 
@@ -129,7 +129,10 @@ def connect(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any], outpu
     """Put a node with these results into the graph and give the results back."""
     if not any(leaf.__class__.__name__ == "KerasTensor" for leaf in tree.flatten(outputs)):
         raise ShapeError(
-            "A call on symbolic tensors gave no tensor.", where=operation.name, received=repr(outputs)[:200]
+            "A call on symbolic tensors gave no tensor.",
+            where=f"'{operation.name}'",
+            expected="a tensor, or a structure with tensors; does call() end with `return`?",
+            received=repr(outputs)[:200],
         )
     Node(operation, args, kwargs, outputs)
     return outputs

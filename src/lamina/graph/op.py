@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any, ParamSpec, TypeVar, cast, overload
@@ -13,8 +14,9 @@ import torch
 
 from lamina.core import tree
 from lamina.core.dtypes import standardize_dtype
-from lamina.core.errors import DTypeError, ShapeError
+from lamina.core.errors import ArgumentError, ArgumentTypeError, DTypeError, LaminaError, ShapeError
 from lamina.core.tensors import convert_to_tensor
+from lamina.core.tracebacks import comes_from_program
 from lamina.core.variable import Variable
 from lamina.graph import node
 from lamina.graph.infer import infer
@@ -29,6 +31,8 @@ _PLAIN = frozenset(
     {torch.Tensor, torch.nn.Parameter, Variable, np.ndarray, torch.dtype, FunctionType}
     | {type(None), bool, int, float, complex, str, slice, type(Ellipsis)}
 )
+# What Python and torch raise for arguments of kinds that a function cannot use.
+_UNFIT = (TypeError, ValueError, KeyError, ZeroDivisionError)
 
 
 @overload
@@ -95,12 +99,16 @@ def _decorate(
     def record(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         layer_name = kwargs.pop("name", None) if "name" not in function.__code__.co_varnames else None  # type: ignore[attr-defined]
         where = f"op {name}"
-        if symbolic is not None:
-            outputs = symbolic(*args, **kwargs)
-        elif shape is not None:
-            outputs = _by_shape(suited(function, args, kwargs), shape, args, kwargs, where)
-        else:
-            outputs = infer(suited(function, args, kwargs), args, kwargs, where)
+        try:
+            if symbolic is not None:
+                outputs = symbolic(*args, **kwargs)
+            elif shape is not None:
+                outputs = _by_shape(suited(function, args, kwargs), shape, args, kwargs, where)
+            else:
+                outputs = infer(suited(function, args, kwargs), args, kwargs, where)
+        except _UNFIT as error:
+            _refuse(function, args, kwargs, error)
+            raise
         return node.connect(node.Operation(function, layer_name, name), args, kwargs, outputs)
 
     @functools.wraps(function)
@@ -119,7 +127,11 @@ def _decorate(
                 with contextlib.suppress(RuntimeError):
                     return in_wider_dtype(function, args, kwargs)
             _explain(function, args, kwargs, f"op {name}", error)
+            error.add_note(f"in op {name}, called with {_described(args, kwargs)}")
             raise error
+        except _UNFIT as error:
+            _refuse(function, args, kwargs, error)
+            raise
 
     node.OPS[name] = wrapper
     return cast("Callable[P, R]", wrapper)
@@ -134,7 +146,8 @@ def _explain(
         convert_to_tensor(tensor)
     if isinstance(error, NotImplementedError) and tensors:
         dtypes = ", ".join(standardize_dtype(x.dtype) for x in tensors)
-        raise DTypeError("This op does not take such dtypes.", where=where, received=dtypes) from error
+        fix = 'cast first: lamina.ops.cast(x, "float32")'
+        raise DTypeError("This op does not take such dtypes.", where=where, received=dtypes, fix=fix) from error
     symbolic = tree.map_structure(_symbolic, (args, dict(kwargs)))
     try:
         infer(function, symbolic[0], symbolic[1], where)
@@ -142,6 +155,27 @@ def _explain(
         raise error from None
     except Exception:  # the failure is not about shapes; the one that was met is told
         return
+
+
+def _refuse(function: Callable[..., Any], args: Any, kwargs: dict[str, Any], error: Exception) -> None:
+    """Raise what says more of arguments that the function cannot use, unless a function of the caller's has failed."""
+    if isinstance(error, LaminaError) or comes_from_program(error):
+        return
+    parameters = inspect.signature(function).parameters.values()
+    raise (ArgumentTypeError if isinstance(error, TypeError) else ArgumentError)(
+        f"The arguments cannot be used: {str(error).partition(chr(10))[0]}",
+        where=f"op {function.__name__}",  # type: ignore[attr-defined]
+        expected=", ".join(str(parameter.replace(annotation=parameter.empty)) for parameter in parameters),
+        received=_described(args, kwargs),
+    ) from error
+
+
+def _described(args: Any, kwargs: dict[str, Any]) -> str:
+    """The arguments of a call in a few words."""
+    given = [("", value) for value in args] + [(f"{key}=", value) for key, value in kwargs.items()]
+    return ", ".join(
+        name + (f"shape {tuple(value.shape)}" if hasattr(value, "shape") else f"{value!r:.60}") for name, value in given
+    )
 
 
 def _symbolic(leaf: Any) -> Any:
@@ -175,7 +209,8 @@ def _by_shape(
     try:
         sizes = shape(*[tuple(tensor.shape) for tensor in tensors])
     except ShapeError as error:
-        raise ShapeError(error.what, where=where, received=error.received, fix=error.fix) from None
+        what, expected, received = error.what, error.expected, error.received
+        raise ShapeError(what, where=where, expected=expected, received=received, fix=error.fix) from None
     single = tree.map_structure(_single, (args, kwargs))
     result = infer(function, single[0], single[1], where)
     return tree.map_structure(lambda leaf: KerasTensor(sizes, leaf.dtype), result)
@@ -215,7 +250,9 @@ def broadcast_shapes(*shapes: Sequence[int | None]) -> tuple[int | None, ...]:
         known = {size for size in sizes if size is not None and size != 1}
         if len(known) > 1:
             raise ShapeError(
-                "Shapes do not broadcast: sizes must be equal, or one of them 1.",
+                "Shapes do not broadcast.",
+                where="broadcast_shapes",
+                expected="sizes of each axis, counted from the last, that are equal, or one of them 1",
                 received=" and ".join(str(tuple(shape)) for shape in shapes),
             )
         result.append(known.pop() if known else (None if None in sizes else 1))
@@ -239,7 +276,8 @@ def _item_spec(x: Any, key: Any) -> Any:
     if None not in getattr(x, "shape", ()) or not basic:
         return result
     if parts.count(Ellipsis) > 1:
-        raise ShapeError("An index has one ellipsis at most.", where="op get_item", received=key)
+        fix = "write the further ones as :, a colon for each axis"
+        raise ShapeError("An index has one ellipsis at most.", where="op get_item", received=key, fix=fix)
     rest = [slice(None)] * (len(x.shape) - sum(part is not None and part is not Ellipsis for part in parts))
     at = parts.index(Ellipsis) if Ellipsis in parts else len(parts)
     sizes, shape = iter(x.shape), list(result.shape)

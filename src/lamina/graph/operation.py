@@ -11,7 +11,15 @@ import torch
 
 from lamina.core import tree
 from lamina.core.capture import Captured, accepts, constructor, constructor_config, is_ours
-from lamina.core.errors import ArgumentError, ArgumentTypeError, LaminaError, ShapeError, StateError, UnsupportedError
+from lamina.core.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    LaminaError,
+    ShapeError,
+    StateError,
+    UnsupportedError,
+    unwritten,
+)
 from lamina.core.naming import auto_name
 from lamina.core.rematerialization import RematMode, get_current_remat_mode, remat
 from lamina.core.tensors import convert_to_tensor
@@ -54,7 +62,8 @@ class Operation(Captured, abc.ABC):
     def __init__(self, name: str | None = None) -> None:
         name = auto_name(type(self).__name__) if name is None else name
         if not isinstance(name, str) or "/" in name:
-            raise ArgumentError("An operation's name is a string without a slash.", where="name", received=repr(name))
+            what, where = "This is no name of an operation.", f"{type(self).__name__}(name=...)"
+            raise ArgumentError(what, where=where, expected="a string without a slash", received=repr(name))
         self.name = name
         self._inbound_nodes: list[node.Node] = []
         self._remat_mode = get_current_remat_mode()
@@ -75,11 +84,11 @@ class Operation(Captured, abc.ABC):
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the outputs from real tensors."""
-        raise NotImplementedError(f"The operation {type(self).__name__} has no call() method: write one.")
+        raise unwritten(self, "call(self, inputs)")
 
     def quantized_call(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the outputs where the operation has a `quantization_mode`."""
-        raise NotImplementedError(f"The operation {type(self).__name__} has no quantized_call() method: write one.")
+        raise unwritten(self, "quantized_call(self, inputs)")
 
     def symbolic_call(self, *args: Any, **kwargs: Any) -> Any:
         """Record the call as a node of the graph; the symbolic outputs."""
@@ -113,7 +122,8 @@ class Operation(Captured, abc.ABC):
             return {"name": self.name}
         try:
             if any(p.kind is p.VAR_POSITIONAL for p in constructor(type(self)).parameters.values()):
-                raise ArgumentTypeError("Its constructor takes *args, which have no names.")
+                what, where = "Its constructor takes *args, which have no names.", type(self).__name__
+                raise ArgumentTypeError(what, where=where, fix="name the arguments")
             config = constructor_config(self)
         except LaminaError as error:
             raise UnsupportedError(
@@ -129,7 +139,8 @@ class Operation(Captured, abc.ABC):
         try:
             return super().from_config(config)
         except (TypeError, ValueError) as error:
-            raise ArgumentTypeError(f"The config does not fit: {error}", where=f"{cls.__name__}.from_config") from error
+            where, expected = f"{cls.__name__}.from_config", "what get_config() of the same class gave"
+            raise ArgumentTypeError(f"The config does not fit: {error}", where=where, expected=expected) from error
 
     @property
     def input(self) -> Any:
@@ -143,7 +154,8 @@ class Operation(Captured, abc.ABC):
 
     def _first_node(self, what: str) -> Any:
         if not self._inbound_nodes:
-            raise StateError("The operation has not been called on symbolic tensors.", where=f"operation '{self.name}'")
+            where, fix = f"operation '{self.name}'", "call it on lamina.Input(shape=...) first"
+            raise StateError("The operation has not been called on symbolic tensors.", where=where, fix=fix)
         tensors = getattr(self._inbound_nodes[0], what)
         return tensors[0] if len(tensors) == 1 else tensors
 
@@ -179,14 +191,18 @@ class Function(Operation):
         self._inputs, self._outputs = tree.flatten(inputs), tree.flatten(outputs)
         if not self._inputs or not self._outputs:
             raise ArgumentError(
-                "A function has inputs and outputs.", where="Function", received=f"{inputs!r} and {outputs!r}"
+                "A function has inputs and outputs.",
+                where="Function(inputs, outputs)",
+                expected="symbolic tensors for both",
+                received=f"{inputs!r} and {outputs!r}",
             )
         self._plan = Plan(self._inputs, self._outputs)
         inputs_nodes = [tensor._node for tensor in self._inputs if hasattr(tensor, "_node") and tensor._node.is_input]
         self._operations = order_operations([*inputs_nodes, *self._plan.nodes], self._outputs)
         names = [operation.name for operation in self._operations]
         if twice := sorted({one for one in names if names.count(one) > 1}):
-            raise ArgumentError(f'Two operations have the name "{twice[0]}".', where=f"function '{self.name}'")
+            where, fix = f"function '{self.name}'", "give one of them another name: name=..."
+            raise ArgumentError(f'Two operations have the name "{twice[0]}".', where=where, fix=fix)
 
     @property
     def operations(self) -> list[Any]:

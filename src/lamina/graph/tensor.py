@@ -54,7 +54,8 @@ class KerasTensor:
         row_splits_dtype: Any = None,
     ) -> None:
         if sparse or ragged:
-            raise ArgumentTypeError("Sparse and ragged tensors are not supported.", fix="use dense tensors and a mask")
+            what, fix = "Sparse and ragged tensors are not supported.", "use dense tensors and a mask"
+            raise ArgumentTypeError(what, where="sparse=..., ragged=...", fix=fix)
         self._shape = standardize_shape(shape)
         self._dtype = standardize_dtype(dtype)
         self.record_history = record_history
@@ -131,10 +132,11 @@ class KerasTensor:
         )
 
     def __float__(self) -> float:
-        raise ArgumentTypeError("A symbolic tensor has no value.", where=repr(self))
+        fix = "keep to tensors: lamina.ops.cast(x, dtype), or put the code into the call() of a layer"
+        raise ArgumentTypeError("A symbolic tensor has no value, so it is no number.", where=repr(self), fix=fix)
 
     def __int__(self) -> int:
-        raise ArgumentTypeError("A symbolic tensor has no value.", where=repr(self))
+        return int(self.__float__())
 
     def __repr__(self) -> str:
         return f"<KerasTensor shape={self.shape}, dtype={self.dtype}, sparse={self.sparse}, name={self.name}>"
@@ -216,7 +218,8 @@ def standardize_shape(shape: Iterable[int | None]) -> tuple[int | None, ...]:
         ShapeError: it is no sequence, or holds something else or a negative size.
     """
     if isinstance(shape, (str, int)) or not isinstance(shape, Iterable):
-        raise ShapeError("A shape is a tuple of sizes.", received=repr(shape), fix=f"write ({shape},)")
+        fix = f"write ({shape},)" if isinstance(shape, int) else "write a tuple, e.g. (28, 28, 1)"
+        raise ShapeError("A shape is a tuple of sizes.", where="shape=...", received=repr(shape), fix=fix)
     sizes: list[int | None] = []
     for size in shape:
         if size is None or isinstance(size, torch.SymInt):
@@ -227,7 +230,9 @@ def standardize_shape(shape: Iterable[int | None]) -> tuple[int | None, ...]:
         except (TypeError, ValueError):
             number = -1
         if number < 0 or number != size:
-            raise ShapeError("A shape holds sizes of at least 0, or None.", received=f"{size!r} in {shape!r}")
+            where, expected = "shape=...", "whole numbers of at least 0, or None for an open size"
+            received = f"{size!r} in {shape!r}"
+            raise ShapeError("This is no size of an axis.", where=where, expected=expected, received=received)
         sizes.append(number)
     return tuple(sizes)
 

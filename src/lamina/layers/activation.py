@@ -11,11 +11,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lamina import activations, constraints, initializers, regularizers
-from lamina.core.errors import ArgumentError, ShapeError, say_once
+from lamina.core.errors import ShapeError, say_once
 from lamina.core.registry import builtin
+from lamina.layers.arguments import within
 from lamina.layers.base import Layer
 from lamina.layers.direct import DIRECT
 from lamina.layers.input_spec import InputSpec
+from lamina.ops.operands import axes_tuple
 
 
 class _Activation(Layer):
@@ -29,14 +31,6 @@ class _Activation(Layer):
     def compute_output_shape(self, input_shape: Any) -> Any:
         """The input shape."""
         return input_shape
-
-    def _not_negative(self, value: float | None, name: str) -> float:
-        """The value, if it is a number of 0 or more."""
-        if value is None or value < 0:
-            raise ArgumentError(
-                f"`{name}` cannot be used.", where=self._where(), expected="a number >= 0", received=value
-            )
-        return value
 
 
 @builtin("keras.layers")
@@ -63,9 +57,9 @@ class ReLU(_Activation):
         self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.max_value = None if max_value is None else self._not_negative(max_value, "max_value")
-        self.negative_slope = self._not_negative(negative_slope, "negative_slope")
-        self.threshold = self._not_negative(threshold, "threshold")
+        self.max_value = None if max_value is None else within(max_value, f"{self._where()}, max_value", 0)
+        self.negative_slope = within(negative_slope, f"{self._where()}, negative_slope", 0)
+        self.threshold = within(threshold, f"{self._where()}, threshold", 0)
 
     def call(self, inputs: Tensor) -> Tensor:
         """The rectified inputs."""
@@ -99,7 +93,7 @@ class LeakyReLU(_Activation):
             say_once("LeakyReLU(alpha=...) is deprecated, use negative_slope; it goes in version 2.0.")
             negative_slope = kwargs.pop("alpha")
         super().__init__(**kwargs)
-        self.negative_slope = self._not_negative(negative_slope, "negative_slope")
+        self.negative_slope = within(negative_slope, f"{self._where()}, negative_slope", 0)
 
     def call(self, inputs: Tensor) -> Tensor:
         """The rectified inputs."""
@@ -144,7 +138,7 @@ class PReLU(_Activation):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create `alpha`."""
-        shared = [axis % len(input_shape) for axis in self.shared_axes or ()]
+        shared = axes_tuple(self.shared_axes or (), len(input_shape))
         shape = [1 if axis in shared else size for axis, size in enumerate(input_shape)][1:]
         if None in shape:
             raise ShapeError(

@@ -119,7 +119,7 @@ class MultiHeadAttention(HeadsLayer):
     def build(self, query_shape: Any, value_shape: Any, key_shape: Any = None) -> None:
         """Create the projections."""
         key_shape = value_shape if key_shape is None else key_shape
-        self._check_key(value_shape, key_shape)
+        self._check_shapes(query_shape, value_shape, key_shape)
         keys, values = (self.num_heads, self.key_dim), (self.num_heads, self.value_dim)
         self._query_dense = self._projection("query", query_shape, 1, keys)
         self._key_dense = self._projection("key", key_shape, 1, keys)
@@ -244,7 +244,8 @@ class GroupedQueryAttention(HeadsLayer):
             raise ArgumentError(
                 "`num_query_heads` must be divisible by `num_key_value_heads`.",
                 where=self._where(),
-                received=f"{num_query_heads} and {num_key_value_heads}",
+                expected=f"a multiple of num_key_value_heads={num_key_value_heads}",
+                received=f"num_query_heads={num_query_heads}",
             )
         self.head_dim = head_dim
         self.num_query_heads, self.num_key_value_heads = num_query_heads, num_key_value_heads
@@ -253,7 +254,7 @@ class GroupedQueryAttention(HeadsLayer):
     def build(self, query_shape: Any, value_shape: Any, key_shape: Any = None) -> None:
         """Create the projections."""
         key_shape = value_shape if key_shape is None else key_shape
-        self._check_key(value_shape, key_shape)
+        self._check_shapes(query_shape, value_shape, key_shape)
         queries, keys = (self.num_query_heads, self.head_dim), (self.num_key_value_heads, self.head_dim)
         self.feature_dim = query_shape[-1]
         self._query_dense = self._projection("query", query_shape, 1, queries)

@@ -83,11 +83,19 @@ class HeadsLayer(Layer):
             received=repr(value),
         )
 
-    def _check_key(self, value_shape: Sequence[Any], key_shape: Sequence[Any]) -> None:
+    def _check_shapes(self, query_shape: Sequence[Any], value_shape: Sequence[Any], key_shape: Sequence[Any]) -> None:
+        if min(map(len, (query_shape, value_shape, key_shape))) < 3:
+            raise ShapeError(
+                "Attention is between sequences.",
+                where=self._where(),
+                expected="query, value and key of shape (batch, steps, features)",
+                received=f"query of shape {tuple(query_shape)}, value of shape {tuple(value_shape)}",
+            )
         if tuple(value_shape[1:-1]) != tuple(key_shape[1:-1]):
             raise ShapeError(
                 "All dimensions of `value` and `key`, except the last one, must be equal.",
                 where=self._where(),
+                expected="one key for each value: shapes that differ in the last axis only",
                 received=f"value of shape {tuple(value_shape)}, key of shape {tuple(key_shape)}",
             )
 
@@ -123,7 +131,7 @@ class HeadsLayer(Layer):
     def compute_output_shape(self, query_shape: Any, value_shape: Any, key_shape: Any = None) -> Any:
         """The shape of the outputs."""
         key_shape = value_shape if key_shape is None else key_shape
-        self._check_key(value_shape, key_shape)
+        self._check_shapes(query_shape, value_shape, key_shape)
         return super().compute_output_shape(query_shape, value_shape, key_shape)
 
     def _penalty(self) -> Any:
@@ -208,6 +216,7 @@ class HeadsLayer(Layer):
             raise ArgumentError(
                 "Returning attention scores is not supported when flash attention is enabled.",
                 where=self._where(),
+                received="flash_attention and return_attention_scores, both on",
                 fix="leave flash_attention out to access attention scores",
             )
         rate = self.dropout if training else 0.0

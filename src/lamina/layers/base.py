@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -14,13 +14,13 @@ from torch import nn
 from lamina import regularizers
 from lamina.core import policies, scopes, tree
 from lamina.core.capture import is_ours
-from lamina.core.errors import ArgumentError, LaminaError, StateError, warn_once
+from lamina.core.errors import ArgumentError, ArgumentTypeError, LaminaError, StateError, unwritten, warn_once
 from lamina.core.naming import auto_name
 from lamina.core.registry import builtin
 from lamina.core.rematerialization import get_current_remat_mode
 from lamina.core.tensors import convert_to_tensor
 from lamina.core.text import as_text, gather_text, is_text
-from lamina.core.tracebacks import hide_frames
+from lamina.core.tracebacks import comes_from_program, hide_frames
 from lamina.graph.infer import infer
 from lamina.graph.node import connect
 from lamina.graph.op import any_symbolic
@@ -85,6 +85,7 @@ class Layer(Buildable):
     training: bool
     built: bool
     _backward_hooks: Any = _SetByInit()
+    _parameters: Any = _SetByInit()
     # Dtype and ranks of the inputs for which the fast way is known; under a mixed policy None and (ranks, dtype).
     _fast: tuple[Any, Any] | None
 
@@ -101,7 +102,12 @@ class Layer(Buildable):
         early = {key: value for key, value in self.__dict__.items() if key != "_arguments"}
         nn.Module.__init__(self)
         if not isinstance(trainable, (bool, np.bool_)):
-            raise ArgumentError("`trainable` is True or False.", where="trainable", received=repr(trainable))
+            raise ArgumentError(
+                "`trainable` is no boolean.",
+                where=f"{type(self).__name__}(trainable=...)",
+                expected="True or False",
+                received=repr(trainable),
+            )
         self.__dict__.update(
             training=False,
             built=False,
@@ -122,7 +128,12 @@ class Layer(Buildable):
             _tracked=set(),
         )
         if "/" in self.name:
-            raise ArgumentError("A layer's name has no slash.", where="name", received=repr(name))
+            raise ArgumentError(
+                "A layer's name has a slash, which parts the names in a path.",
+                where=f"{type(self).__name__}(name=...)",
+                received=repr(name),
+                fix=f"name={self.name.replace('/', '_')!r}",
+            )
         self._legacy_arguments(kwargs)
         self._refresh()
         for key, value in early.items():
@@ -166,7 +177,7 @@ class Layer(Buildable):
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the outputs from real tensors."""
-        raise NotImplementedError(f"The layer {type(self).__name__} has no call() method: write one.")
+        raise unwritten(self, "call(self, inputs)")
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
         """The mask of the outputs: that of the inputs, unless a layer says otherwise."""
@@ -272,7 +283,10 @@ class Layer(Buildable):
         with scopes.entry(), scopes.name_scope(self.name, caller=self):
             self._forget_losses()
             self._check_inputs(args, kwargs)
-            self._maybe_build(args, kwargs)
+            try:
+                self._maybe_build(args, kwargs)
+            except Exception as error:
+                self._explain(error, args or tuple(kwargs.values()))
             masks = self._masks_of(args, kwargs)
             if signature.training and kwargs.get("training") is None and "training" not in _positional(signature, args):
                 kwargs["training"] = self.training
@@ -285,8 +299,8 @@ class Layer(Buildable):
                 plainly = not self._mixed and not casting.autocasts()
                 with contextlib.nullcontext(False) if plainly else self._precision(device) as is_loose:
                     outputs = self.call(*args, **kwargs)
-            except RuntimeError as error:
-                self._explain(error, args)
+            except Exception as error:
+                self._explain(error, args or tuple(kwargs.values()))
                 raise
             if is_loose:
                 outputs = tree.map_structure(lambda x: self.cast(x) if _is_float_tensor(x) else x, outputs)
@@ -419,10 +433,20 @@ class Layer(Buildable):
             return False
         return not is_ours(owner) or any(hasattr(output, "_keras_mask") for output in tree.flatten(outputs))
 
-    def _explain(self, error: RuntimeError, args: tuple[Any, ...]) -> None:
+    def _explain(self, error: Exception, args: tuple[Any, ...]) -> NoReturn:
         """Raise the error the inputs deserve when torch has failed on them; else say in which layer it happened."""
         if isinstance(error, LaminaError):
             raise error
+        strange = [x for x in tree.flatten(args[:1]) if not isinstance(x, (torch.Tensor, KerasTensor))]
+        # An error with notes was met by a layer inside, which had its say.
+        is_first = is_ours(type(self)) and not hasattr(error, "__notes__") and not comes_from_program(error)
+        if is_first and (strange or not args):
+            raise ArgumentTypeError(
+                "The layer was not called on tensors.",
+                where=self._where(),
+                expected="a tensor, an array of numbers, or what the layer takes of these",
+                received=f"{strange[0]!r:.80}" if args else "no argument",
+            ) from error
         try:
             self._check_inputs(args, {})
         except LaminaError as better:

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from lamina.core import policies
 from lamina.core.capture import Captured, accepts, constructor_config, revive
-from lamina.core.errors import ArgumentError, ArgumentTypeError, nearest
+from lamina.core.errors import ArgumentError, ArgumentTypeError, listing, nearest
 
 # Arguments of older Keras versions, or of features offered in other ways, that say nothing when they are None.
 _SILENT = frozenset({"quantization_config", "lora_rank", "lora_alpha", "weights", "ragged", "sparse"})
@@ -42,6 +42,7 @@ class Configured(Captured):
             raise ArgumentError(
                 f"Unknown argument {key!r}.{nearest(key, known)}",
                 where=f"{type(self).__name__}()",
+                expected=listing(known - {"self"}, 20),
                 received=f"{key}={kwargs[key]!r}",
             )
 
@@ -67,6 +68,10 @@ class Configured(Captured):
         Raises:
             ArgumentTypeError: the constructor does not take what the config says.
         """
+        if not isinstance(config, Mapping):
+            raise ArgumentTypeError(
+                "This is no config.", where=f"{cls.__name__}.from_config", expected="a dict", received=f"{config!r:.80}"
+            )
         config = revive(config)
         policy = config.get("dtype")
         if type(policy) is policies.DTypePolicy:
@@ -77,7 +82,11 @@ class Configured(Captured):
         try:
             layer = cls(**config)
         except (TypeError, ValueError) as error:
-            raise ArgumentTypeError(f"The config does not fit: {error}", where=f"{cls.__name__}.from_config") from error
+            raise ArgumentTypeError(
+                f"The config does not fit: {error}",
+                where=f"{cls.__name__}.from_config",
+                expected="the config that get_config() of this class gives",
+            ) from error
         for key, value in later.items():
             if value is not True:  # layers are trainable, but for those inside that are not
                 setattr(layer, "dtype_policy" if key == "dtype" else key, value)

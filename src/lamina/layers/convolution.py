@@ -13,6 +13,7 @@ from lamina.core.errors import ArgumentError, ShapeError
 from lamina.core.registry import builtin
 from lamina.core.serialization import serialize_value
 from lamina.layers import windows
+from lamina.layers.arguments import positive
 from lamina.layers.base import Layer
 from lamina.layers.direct import DIRECT
 from lamina.layers.input_spec import InputSpec
@@ -49,11 +50,11 @@ def convolve(
     return y.squeeze(1 if last else 2) if rank == 1 else y
 
 
-def check_positive(**arguments: int | None) -> None:
-    """Refuse counts below one; None stands for not given."""
+def check_positive(layer: Layer, **arguments: Any) -> None:
+    """Refuse counts that are no integers above 0; None stands for not given."""
     for name, value in arguments.items():
-        if value is not None and value <= 0:
-            raise ArgumentError(f"{name} must be positive.", where=name, expected="at least 1", received=value)
+        if value is not None:
+            positive(value, f"{layer._where()}, {name}")
 
 
 def check_strides_or_dilation(strides: tuple[int, ...], dilation_rate: tuple[int, ...]) -> None:
@@ -204,7 +205,7 @@ class BaseConv(Convolution, LowRank):
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
         self.kernel_constraint = constraints.get(kernel_constraint)
         self.lora_rank, self.lora_alpha = lora_rank, lora_alpha or lora_rank
-        check_positive(filters=filters, groups=groups)
+        check_positive(self, filters=filters, groups=groups)
         check_strides_or_dilation(self.strides, self.dilation_rate)
         if filters is not None and filters % groups:
             raise ArgumentError(

@@ -85,7 +85,7 @@ class BaseDepthwiseConv(Convolution):
         self.depthwise_initializer = initializers.get(depthwise_initializer)
         self.depthwise_regularizer = regularizers.get(depthwise_regularizer)
         self.depthwise_constraint = constraints.get(depthwise_constraint)
-        check_positive(depth_multiplier=depth_multiplier)
+        check_positive(self, depth_multiplier=depth_multiplier)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create the kernel and the bias for inputs of this shape."""
@@ -226,7 +226,7 @@ class BaseSeparableConv(Convolution):
         self.pointwise_regularizer = regularizers.get(pointwise_regularizer)
         self.depthwise_constraint = constraints.get(depthwise_constraint)
         self.pointwise_constraint = constraints.get(pointwise_constraint)
-        check_positive(depth_multiplier=depth_multiplier, filters=filters)
+        check_positive(self, depth_multiplier=depth_multiplier, filters=filters)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create both kernels and the bias for inputs of this shape."""

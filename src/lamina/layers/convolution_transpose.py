@@ -89,7 +89,7 @@ class BaseConvTranspose(Convolution):
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
         self.kernel_constraint = constraints.get(kernel_constraint)
-        check_positive(filters=filters)
+        check_positive(self, filters=filters)
         check_strides_or_dilation(self.strides, self.dilation_rate)
         if any(extra >= stride for extra, stride in zip(self.output_padding or (), self.strides, strict=False)):
             raise ArgumentError(

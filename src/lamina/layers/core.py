@@ -6,16 +6,16 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from lamina import activations, constraints, initializers, regularizers
 from lamina.core import policies, tree
-from lamina.core.errors import ArgumentError, say_once
+from lamina.core.errors import ArgumentTypeError, say_once
 from lamina.core.registry import CustomObjectScope, builtin
 from lamina.core.serialization import serialize_keras_object
+from lamina.layers.arguments import positive
 from lamina.layers.base import Layer
 from lamina.layers.direct import DIRECT
 from lamina.layers.input_spec import InputSpec
@@ -81,7 +81,7 @@ class Dense(QuantizableKernel):
         **kwargs: Any,
     ) -> None:
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
-        self.units = _positive(units, "units", self._where())
+        self.units = positive(units, f"{self._where()}, units")
         self.activation = activations.get(activation)
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)
@@ -197,8 +197,8 @@ class Embedding(QuantizableTable):
         if kwargs.pop("input_length", None) is not None:
             say_once("Embedding(input_length=...) is deprecated, leave it out; it goes in version 2.0.")
         super().__init__(**kwargs)
-        self.input_dim = _positive(input_dim, "input_dim", self._where())
-        self.output_dim = _positive(output_dim, "output_dim", self._where())
+        self.input_dim = positive(input_dim, f"{self._where()}, input_dim")
+        self.output_dim = positive(output_dim, f"{self._where()}, output_dim")
         self.embeddings_initializer = initializers.get(embeddings_initializer)
         self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
         self.embeddings_constraint = constraints.get(embeddings_constraint)
@@ -331,6 +331,11 @@ class Lambda(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if not callable(function):
+            expected = "a function of tensors"
+            raise ArgumentTypeError(
+                "This is no function.", where=self._where(), expected=expected, received=repr(function)
+            )
         self.function = function
         self.arguments = dict(arguments or {})
         self.mask = mask
@@ -392,16 +397,3 @@ def _parameters_of(function: Callable[..., Any]) -> set[str]:
         return set(inspect.signature(function).parameters)
     except ValueError:
         return set()
-
-
-def _positive(value: Any, name: str, where: str) -> int:
-    """The value, if it is an integer of 1 or more."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise ArgumentError(
-            f"`{name}` cannot be used.",
-            where=where,
-            expected="an integer >= 1",
-            received=repr(value),
-            fix="make the layer first, then call it on the tensor: layer(...)(x)" if hasattr(value, "shape") else None,
-        )
-    return int(value)

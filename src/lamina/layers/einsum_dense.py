@@ -196,9 +196,10 @@ def _axes_in(equation: str, bias_axes: str, where: str) -> tuple[str, str, str, 
     found = _FORM.fullmatch(equation.replace(" ", ""))
     if found is None or (found[1], found[3]) != (found[5], found[7]) or (found[1] and found[3]):
         raise ArgumentError(
-            f"Invalid einsum equation '{equation}'.",
+            "Invalid einsum equation.",
             where=where,
             expected='"ab,bc->ac", "...ab,bc->...ac" or "ab...,bc->ac..."',
+            received=repr(equation),
         )
     x, w, y = found[2], found[4], found[6]
     for axis, others, kind in (
@@ -208,7 +209,10 @@ def _axes_in(equation: str, bias_axes: str, where: str) -> tuple[str, str, str, 
     ):
         if axis not in others:
             raise ArgumentError(
-                f"The {kind} axis '{axis}' stands nowhere else in the equation.", where=where, received=equation
+                f"The {kind} axis '{axis}' stands nowhere else in the equation.",
+                where=where,
+                expected=f"{axis} in the output" if kind == "bias" else f"{axis} in two of inputs, weight and output",
+                received=equation,
             )
     return x, w, y, "left" if found[1] else "right" if found[3] else ""
 

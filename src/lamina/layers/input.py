@@ -58,11 +58,26 @@ class InputLayer(Layer):
             batch_shape = kwargs.pop("batch_input_shape")
         super().__init__(name=name, **kwargs)
         if sparse or ragged:
-            raise ArgumentError("Sparse and ragged inputs are not supported.", fix="use dense tensors and a mask")
+            raise ArgumentError(
+                "Sparse and ragged inputs are not supported.",
+                where="Input()",
+                received=f"sparse={sparse}, ragged={ragged}",
+                fix="use dense tensors and a mask",
+            )
         if shape is not None and batch_shape is not None:
-            raise ArgumentError("Give either shape or batch_shape.", where="Input()", received="both")
+            raise ArgumentError(
+                "`shape` and `batch_shape` exclude each other.",
+                where="Input()",
+                received="both",
+                fix=f"Input(batch_shape={batch_shape!r})",
+            )
         if batch_size is not None and batch_shape is not None:
-            raise ArgumentError("Give either batch_size or batch_shape.", where="Input()", received="both")
+            raise ArgumentError(
+                "`batch_size` and `batch_shape` exclude each other.",
+                where="Input()",
+                received="both",
+                fix=f"Input(batch_shape={batch_shape!r})",
+            )
         if input_tensor is not None:
             _check_tensor(input_tensor, shape, batch_size, batch_shape, dtype)
             batch_shape = input_tensor.shape

@@ -57,10 +57,7 @@ class InputSpec(Captured):
             limit = (self.ndim if self.ndim is not None else max_ndim or 0) - 1
             if max(self.axes) > limit:
                 raise ArgumentError(
-                    "An axis lies beyond the rank.",
-                    where="axes",
-                    expected=f"at most {limit}",
-                    received=max(self.axes),
+                    "An axis lies beyond the rank.", where="axes", expected=f"at most {limit}", received=max(self.axes)
                 )
 
     def __repr__(self) -> str:
@@ -87,6 +84,7 @@ def assert_input_compatibility(input_spec: Any, inputs: Any, where: str) -> None
         raise ShapeError(
             "The layer takes one tensor, not a dict.",
             where=where,
+            expected="one tensor",
             received=f"a dict of {', '.join(map(repr, inputs))}",
             fix="begin the model with an Input for each key and join them, e.g. with Concatenate()",
         )
@@ -97,10 +95,7 @@ def assert_input_compatibility(input_spec: Any, inputs: Any, where: str) -> None
         tensors = tree.flatten(inputs)
     if len(tensors) != len(specs):
         raise ShapeError(
-            "The number of inputs is wrong.",
-            where=where,
-            expected=f"{len(specs)} tensor(s)",
-            received=len(tensors),
+            "The number of inputs is wrong.", where=where, expected=f"{len(specs)} tensor(s)", received=len(tensors)
         )
     for index, (tensor, spec) in enumerate(zip(tensors, specs, strict=True)):
         if spec is None or tensor is None or not hasattr(tensor, "shape"):

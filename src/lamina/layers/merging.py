@@ -16,6 +16,7 @@ from lamina.core.errors import ArgumentError, ArgumentTypeError, ShapeError
 from lamina.core.registry import builtin
 from lamina.core.tensors import convert_to_tensor
 from lamina.graph.tensor import KerasTensor
+from lamina.layers.arguments import within
 from lamina.layers.base import Layer
 from lamina.layers.input_spec import InputSpec
 
@@ -59,8 +60,9 @@ class _Merge(Layer):
             fix="call the layer as layer([a, b])",
         )
 
-    def _misfit(self, what: str, input_shape: Sequence[Shape]) -> ShapeError:
-        return ShapeError(what, where=self._where(), received="shapes " + ", ".join(map(str, input_shape)))
+    def _misfit(self, what: str, expected: str, input_shape: Sequence[Shape]) -> ShapeError:
+        received = "shapes " + ", ".join(map(str, input_shape))
+        return ShapeError(what, where=self._where(), expected=expected, received=received)
 
     def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
         """The shape to which all inputs broadcast.
@@ -71,13 +73,13 @@ class _Merge(Layer):
         self._check_count(input_shape)
         batches = {shape[0] for shape in input_shape if shape} - {None}
         if len(batches) > 1:
-            raise self._misfit("The batch sizes differ.", input_shape)
+            raise self._misfit("The batch sizes differ.", "as many samples in each", input_shape)
         rank = max(map(len, input_shape))
         sizes = []
         for axis in range(1 - rank, 0):
             found = {shape[axis] for shape in input_shape if len(shape) > -axis} - {1}
             if len(found - {None}) > 1:
-                raise self._misfit(f"Sizes along axis {axis} differ.", input_shape)
+                raise self._misfit(f"Sizes along axis {axis} differ.", "equal sizes, or 1", input_shape)
             sizes.append(None if None in found else found.pop() if found else 1)
         return (next(iter(batches), None), *sizes)
 
@@ -115,8 +117,9 @@ class _Merge(Layer):
             return []
         if not (isinstance(masks, Sequence) and isinstance(inputs, Sequence) and len(masks) == len(inputs)):
             raise ArgumentError(
-                "There must be a list of inputs and as long a list of masks.",
+                "The masks do not fit the inputs.",
                 where=self._where(),
+                expected="a list of inputs, and a mask or None for each",
                 received=f"{_counted(inputs, 'input')}, {_counted(masks, 'mask')}",
             )
         return [None if mask is None else convert_to_tensor(mask) for mask in masks]
@@ -290,16 +293,16 @@ class Concatenate(_Merge):
 
     def __init__(self, axis: int = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.axis = axis
+        self.axis = within(axis, f"{self._where()}, axis")
 
     def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
         """The sizes along the axis added up, the others as in the inputs."""
         self._check_count(input_shape)
         rank = len(input_shape[0])
         if any(len(shape) != rank for shape in input_shape):
-            raise self._misfit("Tensors of different rank cannot be concatenated.", input_shape)
+            raise self._misfit("Tensors of different rank cannot be concatenated.", "one rank", input_shape)
         if not -rank <= self.axis < rank:
-            raise self._misfit(f"There is no axis {self.axis} to concatenate along.", input_shape)
+            raise self._misfit(f"There is no axis {self.axis} to concatenate along.", f"axis < {rank}", input_shape)
         output: list[int | None] = []
         for axis, sizes in enumerate(zip(*input_shape, strict=True)):
             known = [size for size in sizes if size is not None]
@@ -308,8 +311,7 @@ class Concatenate(_Merge):
                 continue
             if len(set(known)) > 1:
                 raise self._misfit(
-                    f"Shapes may differ along the concatenation axis {self.axis} only, these differ along axis {axis}.",
-                    input_shape,
+                    f"The shapes differ along axis {axis}.", f"differences along axis {self.axis} only", input_shape
                 )
             output.append(known[0] if known else None)
         return tuple(output)
@@ -404,9 +406,9 @@ class Dot(_Merge):
         sizes = left.pop(first), right.pop(second)
         batches = left.pop(0), right.pop(0)
         if None not in sizes and sizes[0] != sizes[1]:
-            raise self._misfit(f"The sizes along axes {first} and {second} differ.", input_shape)
+            raise self._misfit(f"The sizes along axes {first} and {second} differ.", "equal sizes", input_shape)
         if None not in batches and batches[0] != batches[1]:
-            raise self._misfit("The batch sizes differ.", input_shape)
+            raise self._misfit("The batch sizes differ.", "as many samples in each", input_shape)
         batch = batches[1] if batches[0] is None else batches[0]
         return (batch, *(left + right or [1]))
 

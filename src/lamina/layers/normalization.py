@@ -15,6 +15,7 @@ from lamina import initializers
 from lamina.core import config
 from lamina.core.errors import ArgumentError, ShapeError, warn_once
 from lamina.core.registry import builtin
+from lamina.layers.arguments import within
 from lamina.layers.base import Layer
 from lamina.layers.input_spec import InputSpec
 from lamina.layers.scale_and_offset import (
@@ -117,8 +118,8 @@ class BatchNormalization(ScaleAndOffset):
             beta_constraint,
             gamma_constraint,
         )
-        self.axis = int(axis)
-        self.momentum = float(momentum)
+        self.axis = int(within(axis, "BatchNormalization, axis"))
+        self.momentum = float(within(momentum, "BatchNormalization, momentum"))
         self.moving_mean_initializer = initializers.get(moving_mean_initializer)
         self.moving_variance_initializer = initializers.get(moving_variance_initializer)
         self.renorm = renorm
@@ -270,7 +271,7 @@ def _checked_clipping(clipping: dict[str, float] | None) -> dict[str, float]:
             "Unusable bounds for the corrections of batch renormalization.",
             where="renorm_clipping",
             expected='a dict with any of "rmin", "rmax", "dmax", where rmin <= rmax and dmax >= 0',
-            received=clipping,
+            received=repr(clipping),
         )
     return bounds
 

@@ -61,5 +61,7 @@ class Quantizable(WeightOwner):
 
     def _cannot(self, method: str) -> UnsupportedError:
         return UnsupportedError(
-            f"Layer {type(self).__name__} does not have a `{method}` method implemented.", where=self._where()
+            f"Layer {type(self).__name__} does not have a `{method}` method implemented.",
+            where=self._where(),
+            fix="quantize a Dense, EinsumDense, Embedding or ReversibleEmbedding layer, or a whole model of them",
         )

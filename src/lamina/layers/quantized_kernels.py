@@ -245,7 +245,9 @@ class Float8Kernel(Scheme):
     def call(self, layer: Any, inputs: Tensor) -> Tensor:  # type: ignore[override]
         """The product of rounded inputs and kernel; its gradient is rounded too."""
         if layer.lora_enabled:
-            raise UnsupportedError("LoRA does not go with float8.", where=layer._where())
+            raise UnsupportedError(
+                "LoRA does not go with float8.", where=layer._where(), fix="quantize to int8 or int4, which take LoRA"
+            )
         inputs = layer.cast(inputs)
         rounded = [
             _Narrowed.apply(x, held(layer, f"{part}_scale"), held(layer, f"{part}_amax_history"), layer.training)
@@ -360,7 +362,12 @@ def matrix_sides(layer: Any) -> tuple[int, int]:
     """
     shape = layer._weight_shape
     if len(shape) not in (2, 3):
-        raise ArgumentError("GPTQ and AWQ take kernels of two or three axes.", where=layer._where(), received=shape)
+        raise ArgumentError(
+            "GPTQ and AWQ cannot take a kernel of so many axes.",
+            where=layer._where(),
+            expected="two or three axes",
+            received=f"a kernel of shape {shape}",
+        )
     first = 1 if len(shape) == 2 or shape[0] == max(shape) else 2
     return math.prod(shape[:first]), math.prod(shape[first:])
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lamina.core.capture import is_ours
-from lamina.core.errors import ArgumentError, StateError, UnsupportedError
+from lamina.core.errors import ArgumentError, StateError, UnsupportedError, nearest
 from lamina.core.policies import DTypePolicyMap
 from lamina.core.policies import get as get_policy
 from lamina.core.tensors import convert_to_numpy
@@ -84,10 +84,10 @@ class QuantizableWeight(LowRank):
     def _scheme(self, mode: str | None) -> Scheme:
         if mode is None or mode not in self.schemes:
             raise UnsupportedError(
-                "Invalid quantization mode.",
+                f"Invalid quantization mode.{nearest(str(mode), self.schemes)}",
                 where=self._where(),
-                expected=f"one of {tuple(self.schemes)}",
-                received=f"quantization_mode={mode}",
+                expected=", ".join(self.schemes),
+                received=repr(mode),
             )
         return self.schemes[mode]
 
@@ -141,7 +141,9 @@ class QuantizableWeight(LowRank):
         if self._is_quantized:
             raise StateError(
                 f"Layer '{self.name}' is already quantized with dtype_policy='{self._policy().name}'.",
-                received=f"mode={mode}",
+                where=self._where(),
+                received=f"mode={mode!r}",
+                fix="quantize a layer once; start again from the float weights for another mode",
             )
         if mode == "int8" and self.compute_dtype == "float16":
             raise ArgumentError(
@@ -213,7 +215,11 @@ class QuantizableWeight(LowRank):
             return super()._lora_base()
         scheme = self._scheme(self.quantization_mode)
         if not scheme.takes_lora:
-            raise UnsupportedError(f"LoRA does not go with {scheme.mode} quantization.", where=self._where())
+            raise UnsupportedError(
+                f"LoRA does not go with {scheme.mode} quantization.",
+                where=self._where(),
+                fix="quantize to int8 or int4, which take LoRA",
+            )
         return self.plain_weight(self.lora_target)
 
     def _own_weights(self) -> list[Any]:

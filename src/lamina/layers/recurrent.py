@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import Any
 
-from lamina.core.errors import ArgumentError
+from lamina.core.errors import ArgumentError, one_of
 from lamina.core.registry import builtin
 from lamina.core.serialization import serialize_value
 from lamina.layers.input_spec import InputSpec
@@ -48,20 +48,14 @@ class GatedRNN(RNN):
 
     def _choose_kernel(self, use_cudnn: bool | str) -> None:
         """Keep whether cuDNN is to be used."""
-        if use_cudnn not in ("auto", True, False):
-            raise ArgumentError(
-                "`use_cudnn` has another value.",
-                where="use_cudnn",
-                expected='"auto", True or False',
-                received=repr(use_cudnn),
-            )
+        one_of(use_cudnn, ("auto", True, False), f"{type(self).__name__}, use_cudnn")
         self.use_cudnn = use_cudnn
         if use_cudnn is True and self.cell.kernel_kind(training=True) is None:
             raise ArgumentError(
                 "cuDNN has no such layer.",
-                where="use_cudnn=True",
+                where=f"{type(self).__name__}(use_cudnn=True)",
                 expected="tanh, sigmoid, no recurrent_dropout, and for a GRU reset_after=True",
-                fix='leave it at "auto"',
+                fix='use_cudnn="auto"',
             )
 
     units = property(attrgetter("cell.units"))

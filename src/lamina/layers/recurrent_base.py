@@ -15,6 +15,7 @@ from lamina.core.registry import builtin
 from lamina.core.variable import Variable
 from lamina.layers import recurrent_steps
 from lamina.layers.base import Layer
+from lamina.layers.input_spec import InputSpec
 from lamina.layers.recurrent_steps import is_gated, step_of
 
 
@@ -166,10 +167,12 @@ class RNN(Layer):
         self.go_backwards, self.stateful, self.unroll = go_backwards, stateful, unroll
         self.zero_output_for_mask = zero_output_for_mask
         self.supports_masking = True
+        self.input_spec = InputSpec(min_ndim=3)
         if not isinstance(cell.state_size, (int, list, tuple)):
             raise ArgumentTypeError(
-                "A cell's `state_size` is an integer, or a list with one for each state.",
+                "The cell's `state_size` cannot be used.",
                 where=f"{self._where()}, cell",
+                expected="an integer, or a list with one for each state",
                 received=repr(cell.state_size),
             )
         self.single_state = isinstance(cell.state_size, int)
@@ -260,6 +263,14 @@ class RNN(Layer):
         elif initial_state is None:
             initial_state = self.get_initial_state(batch)
         states = list(initial_state) if tree.is_nested(initial_state) else [initial_state]
+        sizes, found = tree.flatten(self.state_size), [tuple(state.shape) for state in tree.flatten(states)]
+        if len(found) != len(sizes) or any(len(s) == 2 and s[1] != n for s, n in zip(found, sizes, strict=True)):
+            raise ShapeError(
+                "The initial states do not fit the cell.",
+                where=f"{self._where()}, initial_state",
+                expected=f"{len(sizes)} of size {', '.join(map(str, sizes))}",
+                received=f"shapes {', '.join(map(str, found))}",
+            )
         dtype = self._cell_dtype()
         return tree.map_structure(lambda state: state.to(dtype), states)
 

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lamina import activations, constraints, initializers, regularizers
-from lamina.core.errors import ArgumentError
 from lamina.core.registry import builtin
 from lamina.core.seeds import SeedGenerator
 from lamina.layers import recurrent_kernels
+from lamina.layers.arguments import positive, within
 from lamina.layers.base import Layer
 from lamina.layers.direct import DIRECT
 from lamina.ops.random import drop
@@ -78,10 +78,8 @@ class GatedCell(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if units <= 0:
-            raise ArgumentError("`units` must be positive.", where=self._where(), expected="at least 1", received=units)
-        self.units = self.output_size = units
-        self.state_size: int | list[int] = units
+        self.units = self.output_size = positive(units, f"{self._where()}, units")
+        self.state_size: int | list[int] = self.units
         self.activation = activations.get(activation)
         self.recurrent_activation = activations.get(recurrent_activation)
         self.use_bias = use_bias
@@ -94,7 +92,8 @@ class GatedCell(Layer):
         self.kernel_constraint = constraints.get(kernel_constraint)
         self.recurrent_constraint = constraints.get(recurrent_constraint)
         self.bias_constraint = constraints.get(bias_constraint)
-        self.dropout = min(1.0, max(0.0, dropout))
+        self.dropout = min(1.0, max(0.0, within(dropout, f"{self._where()}, dropout")))
+        recurrent_dropout = within(recurrent_dropout, f"{self._where()}, recurrent_dropout")
         self.recurrent_dropout = min(1.0, max(0.0, recurrent_dropout))
         self.implementation = 1 if self.recurrent_dropout else implementation
         self.seed = seed

@@ -85,7 +85,8 @@ class ConvLSTMCell(LSTMCell):
             raise ShapeError(
                 "The sizes of spatial axes must be known, for the state to begin with.",
                 where=self._where(),
-                received=tuple(input_shape),
+                received=f"input shape {tuple(input_shape)}",
+                fix="give the Input fixed sizes, e.g. Input((None, 32, 32, 3))",
             )
         self.kernel = self._weight("kernel", (*self.kernel_size, channels, 4 * self.filters))
         self.recurrent_kernel = self._weight("recurrent_kernel", (*self.kernel_size, self.filters, 4 * self.filters))

@@ -14,6 +14,7 @@ from lamina.core.config import standardize_data_format
 from lamina.core.errors import ArgumentError
 from lamina.core.registry import builtin
 from lamina.core.seeds import SeedGenerator
+from lamina.layers.arguments import within
 from lamina.layers.base import Layer
 from lamina.layers.input_spec import InputSpec
 from lamina.ops.random import drop, normal, uniform
@@ -32,14 +33,6 @@ class _Noise(Layer):
         self.seed_generator = None if seed is None else SeedGenerator(seed)
         self.supports_masking = True
         self._build_at_init()
-
-    def _fraction(self, value: float, name: str) -> float:
-        """The value, if it lies between 0 and 1."""
-        if not 0 <= value <= 1:
-            raise ArgumentError(
-                f"`{name}` lies outside its range.", where=self._where(), expected="0 to 1", received=value
-            )
-        return value
 
     def _normal(self, inputs: Tensor, mean: float, stddev: float) -> Tensor:
         """Normal noise for the inputs."""
@@ -85,7 +78,7 @@ class Dropout(_Noise):
         self, rate: float, noise_shape: Sequence[int | None] | None = None, seed: int | None = None, **kwargs: Any
     ) -> None:
         super().__init__(seed, **kwargs)
-        self.rate = self._fraction(rate, "rate")
+        self.rate = within(rate, f"{self._where()}, rate", 0, 1)
         self.noise_shape = _checked_shape(noise_shape, self._where())
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
@@ -228,7 +221,7 @@ class GaussianNoise(_Noise):
 
     def __init__(self, stddev: float, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(seed, **kwargs)
-        self.stddev = self._fraction(stddev, "stddev")
+        self.stddev = within(stddev, f"{self._where()}, stddev", 0, 1)
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """The inputs with noise added, while training."""
@@ -258,7 +251,7 @@ class GaussianDropout(_Noise):
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(seed, **kwargs)
-        self.rate = self._fraction(rate, "rate")
+        self.rate = within(rate, f"{self._where()}, rate", 0, 1)
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """The inputs times noise, while training."""

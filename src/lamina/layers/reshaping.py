@@ -12,11 +12,12 @@ from torch import Tensor
 
 from lamina.core.config import standardize_data_format
 from lamina.core.dtypes import is_float
-from lamina.core.errors import ArgumentError, ArgumentTypeError, ShapeError
+from lamina.core.errors import ArgumentError, ArgumentTypeError, ShapeError, one_of
 from lamina.core.registry import builtin
 from lamina.graph.tensor import KerasTensor
 from lamina.layers.base import Layer
 from lamina.layers.input_spec import InputSpec
+from lamina.ops.operands import shape_of
 
 Shape = tuple[int | None, ...]
 Pairs = tuple[tuple[int, int], ...]
@@ -76,8 +77,8 @@ class Reshape(Layer):
 
     def __init__(self, target_shape: Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.target_shape = tuple(target_shape)
-        sizes = [size for size in self.target_shape if isinstance(size, int)]
+        self.target_shape = shape_of(target_shape)
+        sizes = [size for size in self.target_shape if size is not None]
         if min(sizes, default=0) < -1 or sizes.count(-1) > 1:
             raise ArgumentError(
                 "`target_shape` cannot be used.",
@@ -527,13 +528,7 @@ class UpSampling2D(_UpSampling):
     ) -> None:
         super().__init__(size, data_format, **kwargs)
         self.interpolation = interpolation.lower()
-        if self.interpolation not in _MODES:
-            raise ArgumentError(
-                "Unknown interpolation.",
-                where=self._where(),
-                expected=", ".join(_MODES),
-                received=repr(interpolation),
-            )
+        one_of(self.interpolation, _MODES, f"{self._where()}, interpolation")
 
     def call(self, inputs: Tensor) -> Tensor:
         """The enlarged images."""

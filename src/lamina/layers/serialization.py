@@ -42,5 +42,10 @@ def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | N
     """
     layer = deserialize_keras_object(config, custom_objects=custom_objects)
     if not isinstance(layer, Layer):
-        raise ArgumentTypeError("The config does not describe a layer.", received=repr(layer)[:120])
+        raise ArgumentTypeError(
+            "The config does not describe a layer.",
+            where="layers.deserialize",
+            expected="what layers.serialize(layer) gives",
+            received=repr(layer)[:120],
+        )
     return layer

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from lamina.core import scopes, tree
-from lamina.core.errors import ArgumentError
+from lamina.core.errors import ArgumentError, ArgumentTypeError
 
 
 class CallSignature(NamedTuple):
@@ -46,6 +46,13 @@ def _read_signature(cls: type) -> CallSignature:
 
 
 @functools.cache
+def needed_shapes(cls: type) -> tuple[str, ...]:
+    """The names of those parameters of the class's `build` that have no default."""
+    parameters = inspect.signature(cls.build).parameters  # type: ignore[attr-defined]
+    return tuple(name for name in build_parameters(cls) if parameters[name].default is inspect.Parameter.empty)
+
+
+@functools.cache
 def build_parameters(cls: type) -> tuple[str, ...]:
     """The names of the parameters of the class's `build`."""
     parameters = list(inspect.signature(cls.build).parameters.values())[1:]  # type: ignore[attr-defined]
@@ -80,6 +87,13 @@ def build_arguments(cls: type, args: tuple[Any, ...], kwargs: Mapping[str, Any])
             shapes[name] = shape_of(value)
     if not shapes and args:
         shapes[wanted[0]] = shape_of(args[0])
+    if missing := [name for name in needed_shapes(cls) if name not in shapes]:
+        raise ArgumentTypeError(
+            f"The argument {missing[0].removesuffix('_shape')!r} is missing.",
+            where=f"a call of {cls.__name__}",
+            expected=", ".join(name.removesuffix("_shape") for name in needed_shapes(cls)),
+            received=f"{len(args) + len(kwargs)} argument(s)",
+        )
     return shapes
 
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from lamina.core.errors import ArgumentError
 from lamina.core.registry import builtin
 from lamina.initializers import TruncatedNormal
+from lamina.layers.arguments import positive
 from lamina.layers.base import Layer
 from lamina.layers.input_spec import InputSpec
 from lamina.layers.wrappers import Wrapper
@@ -44,9 +45,7 @@ class SpectralNormalization(Wrapper):
 
     def __init__(self, layer: Layer, power_iterations: int = 1, **kwargs: Any) -> None:
         super().__init__(layer, **kwargs)
-        if power_iterations <= 0:
-            raise ArgumentError("power_iterations must be positive.", where=self._where(), received=power_iterations)
-        self.power_iterations = power_iterations
+        self.power_iterations = positive(power_iterations, f"{self._where()}, power_iterations")
 
     def build(self, input_shape: Any = None) -> None:
         """Build the layer inside, and create the vector that the iteration goes on from."""

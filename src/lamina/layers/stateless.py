@@ -50,7 +50,11 @@ def with_values(
     """
     where = f"layer '{layer.name}' ({type(layer).__name__})"
     if not layer.built:
-        raise StateError("Only a layer that is built has variables to stand in for.", where=where)
+        raise StateError(
+            "A layer that is not built has no variables to stand in for.",
+            where=where,
+            fix="build it first: layer.build(input_shape)",
+        )
     swapped: dict[int, torch.Tensor] = {}
     state: list[torch.Tensor] = []
     for name, values in (("trainable_variables", trainable), ("non_trainable_variables", non_trainable)):

@@ -38,8 +38,8 @@ class TorchModuleWrapper(Layer):
         super().__init__(name=name, **kwargs)
         if not isinstance(module, nn.Module):
             raise ArgumentTypeError(
-                "A torch module is needed.",
-                where="module",
+                "This is no torch module.",
+                where="TorchModuleWrapper(module=...)",
                 expected="torch.nn.Module",
                 received=type(module).__name__,
             )
@@ -64,4 +64,9 @@ class TorchModuleWrapper(Layer):
         try:
             self.module.load_state_dict(state)
         except RuntimeError as error:
-            raise ArgumentError("The file does not fit the module.", where=self._where(), received=str(error)) from None
+            raise ArgumentError(
+                "The file does not fit the torch module.",
+                where=self._where(),
+                received=str(error),
+                fix="make the module as it was when the file was saved",
+            ) from None

@@ -117,6 +117,9 @@ class WeightOwner(nn.Module):
         if args:
             shape, initializer, dtype = self._weight_arguments(args, shape, initializer, dtype)
         shape = (shape,) if isinstance(shape, int) else tuple(shape or ())
+        if not all(size is None or (hasattr(size, "__index__") and size >= 0) for size in shape):
+            what, place = "A weight's shape holds something other than sizes.", f"{self._where()}, weight '{name}'"
+            raise ShapeError(what, where=place, expected="integers of 0 or more", received=shape)
         if any(size is None for size in shape):
             raise ShapeError(
                 "A weight's shape must be known in full.",
@@ -167,13 +170,19 @@ class WeightOwner(nn.Module):
             )
         if len(args) > 3:
             raise ArgumentTypeError(
-                "add_weight takes shape, initializer and dtype by position, the rest by name.",
+                "add_weight was given too many arguments by position.",
                 where=self._where(),
+                expected="shape, initializer and dtype by position, the rest by name",
                 received=f"{len(args)} positional arguments",
             )
         for name, value in zip(("shape", "initializer", "dtype"), named[: len(args)], strict=False):
             if value is not None:
-                raise ArgumentError(f"`{name}` is given twice.", where=f"{self._where()}, add_weight")
+                raise ArgumentError(
+                    f"`{name}` is given twice.",
+                    where=f"{self._where()}, add_weight",
+                    received=f"{value!r:.60}, and once more by position",
+                    fix=f"leave out {name}=...",
+                )
         return [*args, *named[len(args) :]]
 
     def _check_open(self, name: str | None) -> None:

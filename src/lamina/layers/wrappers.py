@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lamina.core import scopes, tree
 from lamina.core.capture import is_ours
-from lamina.core.errors import ArgumentError, ShapeError
+from lamina.core.errors import ArgumentError, ShapeError, one_of
 from lamina.core.registry import CustomObjectScope, builtin
 from lamina.core.serialization import deserialize_keras_object, serialize_keras_object
 from lamina.layers.base import Layer
@@ -180,13 +180,7 @@ class Bidirectional(Layer):
         _check_layer(layer, "layer")
         if backward_layer is not None:
             _check_layer(backward_layer, "backward_layer")
-        if merge_mode not in MERGE_MODES:
-            raise ArgumentError(
-                "`merge_mode` is unknown.",
-                where="merge_mode",
-                expected=", ".join(map(repr, MERGE_MODES)),
-                received=repr(merge_mode),
-            )
+        one_of(merge_mode, MERGE_MODES, f"{type(self).__name__}, merge_mode")
         super().__init__(**kwargs)
         self.forward_layer = _copy(layer, "forward_")
         self.backward_layer = backward_layer or _copy(layer, "backward_", go_backwards=True)

@@ -10,7 +10,7 @@ import torch
 from lamina.core import config, policies, tree
 from lamina.core.capture import Captured
 from lamina.core.dtypes import torch_dtype
-from lamina.core.errors import ArgumentError, ArgumentTypeError, ShapeError
+from lamina.core.errors import ArgumentTypeError, ShapeError, one_of, unwritten
 from lamina.core.naming import auto_name
 from lamina.core.registry import builtin, builtin_name
 from lamina.core.serialization import serialize_keras_object
@@ -31,7 +31,7 @@ _index_losses: set[Any] = set()
 def standardize_reduction(reduction: str | None) -> str | None:
     """The reduction itself; any value that is not one is an error."""
     if reduction not in REDUCTIONS:
-        raise ArgumentError("Unknown reduction.", where="reduction", expected=REDUCTIONS, received=repr(reduction))
+        one_of(reduction, REDUCTIONS, "reduction")
     return reduction
 
 
@@ -185,7 +185,8 @@ def reduce_weighted_values(
     standardize_reduction(reduction)
     if not isinstance(values, Tensor):
         raise ArgumentTypeError(
-            "A loss gives a tensor.",
+            "A loss gave something other than a tensor.",
+            where="reduce_weighted_values(values=...)",
             expected="one value per sample, computed from y_pred with lamina.ops or torch",
             received=f"{values!r} ({type(values).__name__})",
             fix="return the result from the loss function" if values is None else None,
@@ -268,7 +269,7 @@ class Loss(Captured):
 
     def call(self, y_true: Any, y_pred: Any) -> Tensor:
         """One loss value per sample."""
-        raise NotImplementedError(f"{type(self).__name__} must implement call(y_true, y_pred).")
+        raise unwritten(self, "call(self, y_true, y_pred)")
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
         """The loss of a batch.
@@ -346,7 +347,9 @@ class LossFunctionWrapper(Loss):
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         if not callable(fn):
-            raise ArgumentTypeError("A loss function is callable.", where="fn", received=repr(fn))
+            raise ArgumentTypeError(
+                "This is no loss function.", where="fn", expected="fn(y_true, y_pred)", received=repr(fn)
+            )
         self.fn = fn
         self._fn_kwargs = kwargs
         found = shortcut(fn)

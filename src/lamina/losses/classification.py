@@ -44,7 +44,7 @@ def clipped(probabilities: Tensor) -> Tensor:
 
 def _check_axis(axis: Any) -> None:
     if isinstance(axis, bool):
-        raise ArgumentTypeError("The axis is a whole number.", where="axis", expected="int", received=repr(axis))
+        raise ArgumentTypeError("The axis is no whole number.", where="axis", expected="int", received=repr(axis))
 
 
 def binary_terms(y_true: Tensor, y_pred: Tensor, from_logits: bool, label_smoothing: float, reduction: str) -> Tensor:

@@ -83,7 +83,8 @@ def ctc(y_true: Any, y_pred: Any) -> Tensor:
     y_true = convert_to_tensor(y_true, device=y_pred.device)
     if y_true.dim() != 2 or y_pred.dim() != 3:
         raise ShapeError(
-            "The connectionist temporal classification loss takes labels of rank 2 and logits of rank 3.",
+            "Labels are not of rank 2, or logits not of rank 3.",
+            where="loss ctc",
             expected="y_true (batch, max_length), y_pred (batch, steps, classes)",
             received=f"y_true {tuple(y_true.shape)}, y_pred {tuple(y_pred.shape)}",
         )

@@ -13,7 +13,7 @@ from lamina import initializers
 from lamina.core import config, policies
 from lamina.core.capture import Captured
 from lamina.core.dtypes import torch_dtype
-from lamina.core.errors import ShapeError, StateError
+from lamina.core.errors import ShapeError, StateError, unwritten
 from lamina.core.naming import auto_name
 from lamina.core.registry import builtin
 from lamina.core.scopes import name_scope
@@ -117,8 +117,9 @@ class Metric(Captured):
         """
         if "_variables" not in self.__dict__:
             raise StateError(
-                f"{type(self).__name__}.__init__ has not called super().__init__().",
-                fix="call it before anything else",
+                "The metric has not called super().__init__().",
+                where=f"{type(self).__name__}.__init__",
+                fix="call super().__init__(name=name) before anything else",
             )
         with name_scope(self.name.replace("/", ">")):
             variable = Variable(
@@ -167,11 +168,11 @@ class Metric(Captured):
 
     def update_state(self, *args: Any, **kwargs: Any) -> Any:
         """Add a batch to the state."""
-        raise NotImplementedError(f"{type(self).__name__} must implement update_state().")
+        raise unwritten(self, "update_state(self, y_true, y_pred, sample_weight=None)")
 
     def result(self) -> Any:
         """The metric of all batches since the last reset: a tensor without axes, or a dict of them."""
-        raise NotImplementedError(f"{type(self).__name__} must implement result().")
+        raise unwritten(self, "result(self)")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Add a batch and give the result of all so far."""
@@ -243,6 +244,7 @@ class Metric(Captured):
             where=f"metric '{self.name}'",
             expected=len(own),
             received=len(given),
+            fix="give one value for each of metric.variables",
         )
 
     def stateless_update_state(self, metric_variables: Sequence[Any], *args: Any, **kwargs: Any) -> list[Tensor]:

@@ -25,9 +25,9 @@ def parse_thresholds(thresholds: Any, default: float) -> list[float]:
     given = [default] if thresholds is None else thresholds
     listed = list(given) if isinstance(given, (list, tuple, np.ndarray)) else [given]
     if thresholds is not None:
-        wrong = [value for value in listed if value is None or value < 0 or value > 1]
+        wrong = [value for value in listed if not hasattr(value, "__float__") or value < 0 or value > 1]
         if wrong:
-            raise ArgumentError("Thresholds lie in [0, 1].", where="thresholds", received=wrong)
+            raise ArgumentError("A threshold is out of range.", where="thresholds", expected="0 to 1", received=wrong)
     return listed
 
 
@@ -97,11 +97,11 @@ class ConfusionMetric(Metric):
         if self.top_k is not None:
             y_pred = _keep_top_k(y_pred, self.top_k)
         if self.class_id is not None:
-            if y_pred.dim() < 2:
+            if y_pred.dim() < 2 or self.class_id >= y_pred.shape[-1]:
                 raise ShapeError(
-                    "class_id picks a column, but predictions have none.",
+                    "class_id picks a column that predictions do not have.",
                     where=f"metric '{self.name}'",
-                    expected="y_pred of shape (batch, classes)",
+                    expected=f"y_pred of shape (batch, classes), more than {self.class_id} classes",
                     received=tuple(y_pred.shape),
                 )
             y_true, y_pred = y_true[..., self.class_id, None], y_pred[..., self.class_id, None]

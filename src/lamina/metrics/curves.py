@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from lamina.core import config
-from lamina.core.errors import ArgumentError, ShapeError
+from lamina.core.errors import ArgumentError, ShapeError, one_of
 from lamina.core.limits import claim
 from lamina.core.registry import builtin
 from lamina.core.tensors import convert_to_tensor
@@ -24,10 +24,10 @@ class _RateAtRate(ConfusionMetric):
     def __init__(self, value: float, argument: str, num_thresholds: int, class_id: int | None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not 0 <= value <= 1:
-            raise ArgumentError(f"The {argument} lies in [0, 1].", where=argument, received=value)
+            raise ArgumentError(f"The {argument} is out of range.", where=argument, expected="0 to 1", received=value)
         if num_thresholds <= 0:
             raise ArgumentError(
-                "There is at least one threshold.",
+                "There is no threshold.",
                 where="num_thresholds",
                 expected="> 0",
                 received=num_thresholds,
@@ -200,10 +200,10 @@ class RecallAtPrecision(_RateAtRate):
 
 def _choice(value: Any, options: Sequence[str], where: str) -> str:
     """One of the options, in whichever case it was given."""
-    for option in options:
-        if getattr(value, "value", value) in (option, option.lower(), option.capitalize()):
-            return option
-    raise ArgumentError(f"Unknown {where}.", where=where, expected=options, received=repr(value))
+    given = getattr(value, "value", value)
+    found = next((option for option in options if given in (option, option.lower(), option.capitalize())), given)
+    one_of(found, options, f"AUC, {where}")
+    return found
 
 
 @builtin("keras.metrics")
@@ -262,7 +262,7 @@ class AUC(ConfusionMetric):
         else:
             if num_thresholds <= 1:
                 raise ArgumentError(
-                    "There are at least two thresholds.",
+                    "There are too few thresholds.",
                     where="num_thresholds",
                     expected="> 1",
                     received=num_thresholds,
@@ -274,7 +274,7 @@ class AUC(ConfusionMetric):
         # The outer ones lie a little outside [0, 1], so that predictions of exactly 0 and 1 fall between.
         self.thresholds = [-config.epsilon(), *inner, 1.0 + config.epsilon()]
         if num_labels and not multi_label:
-            raise ArgumentError("num_labels needs multi_label=True.", where="num_labels", received=num_labels)
+            raise ArgumentError("num_labels needs multi_label.", where="num_labels", fix="AUC(multi_label=True, ...)")
         self.multi_label = multi_label
         self.num_labels = num_labels
         self.label_weights = label_weights
@@ -295,7 +295,7 @@ class AUC(ConfusionMetric):
             y_pred = convert_to_tensor(y_pred, self._torch_dtype)
         if self.multi_label and y_pred.dim() != 2:
             raise ShapeError(
-                "With multi_label=True predictions have rank 2.",
+                "Predictions for multi_label=True are not of rank 2.",
                 where=f"metric '{self.name}'",
                 expected="(batch, labels)",
                 received=tuple(y_pred.shape),

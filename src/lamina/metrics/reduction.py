@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from lamina.core.errors import ShapeError
+from lamina.core.errors import DataError, ShapeError
 from lamina.core.registry import builtin
 from lamina.core.serialization import serialize_keras_object
 from lamina.core.tensors import convert_to_tensor
@@ -16,7 +16,11 @@ from lamina.metrics.base import Metric, Tensor
 
 
 def _tensor(values: Any, dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
-    return values if isinstance(values, Tensor) else convert_to_tensor(values, dtype, device)
+    if isinstance(values, Tensor):
+        return values
+    if values is None:
+        raise DataError("A metric was given None.", where="metrics", fix="return a value from the metric's function")
+    return convert_to_tensor(values, dtype, device)
 
 
 def _rows(values: Tensor) -> int:

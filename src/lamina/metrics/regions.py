@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 
 from lamina.core import config
-from lamina.core.errors import ArgumentError, ShapeError, warn_once
+from lamina.core.errors import ArgumentError, ShapeError, one_of, warn_once
 from lamina.core.registry import builtin
 from lamina.core.tensors import convert_to_tensor
 from lamina.losses.base import Tensor
@@ -50,13 +50,16 @@ class FBetaScore(Metric):
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, dtype=dtype)
-        allowed = (None, "micro", "macro", "weighted")
-        if average not in allowed:
-            raise ArgumentError("Unknown average.", where="average", expected=allowed, received=repr(average))
+        one_of(average, (None, "micro", "macro", "weighted"), f"{type(self).__name__}, average")
         if not isinstance(beta, float) or beta <= 0.0:
-            raise ArgumentError("beta is a positive float.", where="beta", received=repr(beta))
+            raise ArgumentError("beta is not usable.", where="beta", expected="a float above 0.0", received=repr(beta))
         if threshold is not None and (not isinstance(threshold, float) or not 0.0 < threshold <= 1.0):
-            raise ArgumentError("The threshold is a float in (0, 1].", where="threshold", received=repr(threshold))
+            raise ArgumentError(
+                "The threshold is not usable.",
+                where="threshold",
+                expected="a float, 0 < x <= 1",
+                received=repr(threshold),
+            )
         self.average = average
         self.beta = beta
         self.threshold = threshold
@@ -65,7 +68,8 @@ class FBetaScore(Metric):
     def _build(self, y_true: Tensor, y_pred: Tensor) -> None:
         if y_pred.dim() != 2 or y_true.dim() != 2:
             raise ShapeError(
-                f"{type(self).__name__} takes labels and predictions of rank 2.",
+                "Labels or predictions are not of rank 2.",
+                where=f"metric '{self.name}'",
                 expected="(batch, classes)",
                 received=f"y_true {tuple(y_true.shape)}, y_pred {tuple(y_pred.shape)}",
                 fix="make integer class labels one-hot",
@@ -174,12 +178,12 @@ class IoU(Metric):
         axis: int = -1,
     ) -> None:
         super().__init__(name=name, dtype=dtype or "int32")
-        if max(target_class_ids) >= num_classes:
+        if not isinstance(target_class_ids, Iterable) or max(target_class_ids) >= num_classes:
             raise ArgumentError(
                 "A target class is out of range.",
                 where="target_class_ids",
-                expected=f"indices from 0 to {num_classes - 1}",
-                received=max(target_class_ids),
+                expected=f"a list of indices from 0 to {num_classes - 1}",
+                received=target_class_ids,
             )
         self.num_classes = num_classes
         self.target_class_ids = list(target_class_ids)

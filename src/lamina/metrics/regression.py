@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from lamina.core import config
-from lamina.core.errors import ArgumentError, ShapeError
+from lamina.core.errors import ArgumentError, ShapeError, one_of
 from lamina.core.registry import builtin
 from lamina.core.tensors import convert_to_tensor
 from lamina.losses.base import Tensor, align_ranks, pair
@@ -217,17 +217,9 @@ class R2Score(Metric):
     ) -> None:
         super().__init__(name=name, dtype=dtype)
         allowed = (None, "uniform_average", "variance_weighted_average")
-        if class_aggregation not in allowed:
-            raise ArgumentError(
-                "Unknown aggregation.",
-                where="class_aggregation",
-                expected=allowed,
-                received=repr(class_aggregation),
-            )
+        one_of(class_aggregation, allowed, "R2Score, class_aggregation")
         if num_regressors < 0:
-            raise ArgumentError(
-                "The number of regressors is negative.", where="num_regressors", received=num_regressors
-            )
+            raise ArgumentError("This is no count.", where="num_regressors", expected=">= 0", received=num_regressors)
         self.class_aggregation = class_aggregation
         self.num_regressors = num_regressors
         self.num_samples = self.add_variable((), name="num_samples")
@@ -236,7 +228,8 @@ class R2Score(Metric):
     def _build(self, y_true: Tensor, y_pred: Tensor) -> None:
         if y_pred.dim() != 2 or y_true.dim() != 2:
             raise ShapeError(
-                "R2Score takes targets and predictions of rank 2.",
+                "Targets or predictions are not of rank 2.",
+                where=f"metric '{self.name}'",
                 expected="(batch, outputs)",
                 received=f"y_true {tuple(y_true.shape)}, y_pred {tuple(y_pred.shape)}",
             )

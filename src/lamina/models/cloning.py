@@ -45,7 +45,9 @@ def clone_model(
     Source: https://keras.io/api/models/model_saving_apis/model_saving_and_loading/
     """
     if not isinstance(model, Model):
-        raise ArgumentTypeError("Only models can be cloned.", received=type(model).__name__)
+        raise ArgumentTypeError(
+            "This is no model.", where="clone_model()", expected="a Model", received=type(model).__name__
+        )
     make = clone_function or _from_config
 
     def copy_of(layer: Any) -> Any:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from lamina import saving
 from lamina.core import tree
 from lamina.core.capture import revive
+from lamina.core.dtypes import standardize_dtype
 from lamina.core.errors import ArgumentError, ArgumentTypeError, DataError, StateError, listing, nearest
 from lamina.core.naming import auto_name
 from lamina.core.registry import builtin
@@ -56,7 +57,22 @@ class Cross(_Described):
     """Features whose combinations are a feature; made by `FeatureSpace.cross`."""
 
     def __init__(self, feature_names: Sequence[str], crossing_dim: int, output_mode: str = "one_hot") -> None:
-        self.feature_names, self.crossing_dim = tuple(feature_names), crossing_dim
+        names = () if isinstance(feature_names, str) else tuple(feature_names)
+        if len(names) < 2 or not all(isinstance(name, str) for name in names):
+            raise ArgumentError(
+                "A cross is not made of the names of features.",
+                where="FeatureSpace.cross(feature_names=...)",
+                expected="two names or more",
+                received=f"{feature_names!r:.80}",
+            )
+        if not isinstance(crossing_dim, int) or not 0 < crossing_dim < 1 << 31:
+            raise ArgumentError(
+                "A cross cannot have this size.",
+                where="FeatureSpace.cross(crossing_dim=...)",
+                expected="an integer from 1 on",
+                received=f"{crossing_dim!r:.80}",
+            )
+        self.feature_names, self.crossing_dim = names, crossing_dim
         self.output_mode = _known(output_mode, ("int", "one_hot"), "Cross")
 
     @property
@@ -70,7 +86,15 @@ class Feature(_Described):
     """A column, and the layer that prepares it; made by `FeatureSpace.feature` and its like."""
 
     def __init__(self, dtype: str, preprocessor: Any, output_mode: str) -> None:
-        self.dtype, self.preprocessor = dtype, preprocessor
+        if not callable(preprocessor):
+            raise ArgumentTypeError(
+                "A feature's preprocessor is no layer.",
+                where="FeatureSpace.feature(preprocessor=...)",
+                expected="a layer",
+                received=f"{preprocessor!r:.80} ({type(preprocessor).__name__})",
+            )
+        self.dtype = _known_dtype(dtype)
+        self.preprocessor: Any = preprocessor
         self.output_mode = _known(output_mode, ("int", "one_hot", "float"), "Feature")
 
 
@@ -139,7 +163,12 @@ class FeatureSpace(PreprocessingLayer):
     ) -> None:
         super().__init__(name=name)
         if not features:
-            raise ArgumentError("`features` cannot be None or empty.", where="FeatureSpace(features=...)")
+            raise ArgumentError(
+                "`features` cannot be None or empty.",
+                where="FeatureSpace(features=...)",
+                expected='a dict such as {"age": "float_normalized", "city": "string_categorical"}',
+                received=repr(features),
+            )
         self.crossing_dim, self.hashing_dim = crossing_dim, hashing_dim
         self.num_discretization_bins = num_discretization_bins
         self.output_mode = _known(output_mode, ("concat", "dict"), "FeatureSpace")
@@ -178,7 +207,12 @@ class FeatureSpace(PreprocessingLayer):
         cross = deserialize_keras_object(cross) if isinstance(cross, Mapping) else cross
         is_made = isinstance(cross, Cross)
         if not is_made and not self.crossing_dim:
-            raise ArgumentError("`crossing_dim` is needed for crosses given as names.", where="FeatureSpace")
+            raise ArgumentError(
+                "`crossing_dim` is needed for crosses given as names.",
+                where="FeatureSpace(crossing_dim=...)",
+                expected="an integer from 1 on",
+                received=repr(self.crossing_dim),
+            )
         cross = cross if is_made else Cross(cross, self.crossing_dim)
         if unknown := [name for name in cross.feature_names if name not in self.features]:
             raise ArgumentError(
@@ -287,7 +321,12 @@ class FeatureSpace(PreprocessingLayer):
                 else:
                     streams[name].append(column)
         if not count:
-            raise DataError("adapt() was given no data.", where=self._where(), received=repr(dataset)[:80])
+            raise DataError(
+                "adapt() was given no data.",
+                where=f"{self._where()}, adapt(dataset)",
+                expected="at least one row",
+                received=repr(dataset)[:80],
+            )
         for name, layer in layers.items():
             if isinstance(layer, AdaptingLayer):
                 layer.finalize_state()
@@ -377,7 +416,9 @@ class FeatureSpace(PreprocessingLayer):
             raise ArgumentError(
                 "Only integers can be encoded with output_mode='one_hot'.",
                 where=f"{self._where()}, feature {name!r}",
-                received=f"a preprocessor that gives {part.dtype}",
+                expected="a preprocessor that gives integers",
+                received=f"one that gives {part.dtype}",
+                fix="use output_mode='float' or 'int', which take the output as it is",
             )
         if (size := _cardinality(layer)) is None:
             raise ArgumentError(
@@ -480,6 +521,17 @@ def _known(mode: str, modes: Sequence[str], where: str) -> str:
             received=repr(mode),
         )
     return mode
+
+
+def _known_dtype(dtype: Any) -> str:
+    if not isinstance(dtype, str):
+        raise ArgumentTypeError(
+            "A feature's dtype is no name of a dtype.",
+            where="FeatureSpace.feature(dtype=...)",
+            expected='text such as "float32", "int32", "string"',
+            received=f"{dtype!r:.80}",
+        )
+    return dtype if dtype == "string" else standardize_dtype(dtype)
 
 
 def _named(kind: str, name: str | None) -> str:

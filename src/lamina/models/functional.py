@@ -61,7 +61,9 @@ class Functional(Model):
         """Keep the graph, its plan and its layers."""
         flat_inputs, flat_outputs = tree.flatten(inputs), tree.flatten(outputs)
         if len({id(tensor) for tensor in flat_inputs}) != len(flat_inputs):
-            raise ArgumentError("An input stands twice among the inputs.", where=f"model '{self.name}'")
+            raise ArgumentError(
+                "An input stands twice among the inputs.", where=f"model '{self.name}'", fix="name each input once"
+            )
         nodes = sort_nodes(flat_inputs, flat_outputs)
         input_nodes = [node_of(tensor) for tensor in flat_inputs]
         self.__dict__.update(
@@ -313,7 +315,7 @@ def _require_symbolic(tensors: Any, where: str) -> None:
     for leaf in tree.flatten(tensors):
         if not isinstance(leaf, KerasTensor):
             raise ArgumentError(
-                f"The {where} of a model are symbolic tensors.",
+                f"The {where} of a model are no symbolic tensors.",
                 where=where,
                 received=f"{type(leaf).__name__}",
                 fix="begin with Input(shape) and call layers on it",
@@ -370,6 +372,7 @@ def _at(inputs: Any, path: tuple[Any, ...], model: str) -> Any:
             raise ArgumentError(
                 f"The input at {''.join(f'[{key!r}]' for key in path)} is missing.",
                 where=f"model '{model}'",
+                expected="the structure that Model(inputs=...) was given",
                 received=listing(map(str, part)) if isinstance(part, Mapping) else type(part).__name__,
             ) from None
     return part

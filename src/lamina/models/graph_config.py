@@ -146,7 +146,7 @@ def model_from(cls: Any, config: Mapping[str, Any], custom_objects: Mapping[str,
     def find(place: Any) -> KerasTensor:
         key = (place[0], int(place[1]), int(place[2]))
         if key not in tensors:
-            raise FileError("The config names a tensor that no layer makes.", received=place)
+            raise _damaged("The config names a tensor that no layer makes.", place)
         return tensors[key]
 
     inputs = _map_places(find, config["input_layers"])
@@ -156,6 +156,10 @@ def model_from(cls: Any, config: Mapping[str, Any], custom_objects: Mapping[str,
     if config.get("trainable") is False:
         model.trainable = False
     return model
+
+
+def _damaged(what: str, received: object) -> FileError:
+    return FileError(what, where="the model's config", received=received, fix="take it from model.get_config() anew")
 
 
 def takes_graph(cls: type) -> bool:
@@ -171,7 +175,7 @@ def takes_graph(cls: type) -> bool:
 def _name_of(entry: Mapping[str, Any]) -> str:
     name = entry.get("name") or entry.get("config", {}).get("name")
     if not isinstance(name, str):
-        raise FileError("A layer in the config has no name.", received=str(entry)[:120])
+        raise _damaged("A layer in the config has no name.", str(entry)[:120])
     return name
 
 
@@ -181,7 +185,7 @@ def _revive_operation(entry: Mapping[str, Any]) -> Any:
         label = str(entry["class_name"])
         label = keras_ops.op_names().get(label) or (label if label in OPS else to_snake_case(label))
         if label not in OPS:
-            raise FileError(f'The config names an unknown op "{label}".{nearest(label, OPS)}')
+            raise _damaged(f'The config names an unknown op "{label}".{nearest(label, OPS)}', label)
         settings = {
             key: value for key, value in entry["config"].items() if key != "name" and not _is_policy(key, value)
         }
@@ -201,7 +205,8 @@ class _NamedTorchFunction:
 
     def __init__(self, label: str, name: str) -> None:
         if label not in torch_functions():
-            raise FileError(f'The config names an unknown torch function "{label}".{nearest(label, torch_functions())}')
+            hint = nearest(label, torch_functions())
+            raise _damaged(f'The config names an unknown torch function "{label}".{hint}', label)
         self.function, self.name = torch_functions()[label], name
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -254,7 +259,7 @@ def _connect_all(
             parked.setdefault(missing.args[0], []).append((name, index, node))
             continue
         if not any_symbolic((args, kwargs)):
-            raise FileError("A call in the graph has no tensor among its arguments.", where=f"layer '{name}'")
+            raise _damaged("A call in the graph has no tensor among its arguments.", f"layer '{name}'")
         if "training" in kwargs and kwargs["training"] == _default_mode(operations[name]):
             # Keras notes the default of every call, and goes by the model's mode all the same.
             del kwargs["training"]
@@ -265,7 +270,7 @@ def _connect_all(
             ready.extend(parked.pop((name, index, position), ()))
     if parked:
         names = ", ".join(sorted({name for held in parked.values() for name, _, _ in held})[:5])
-        raise FileError("The graph in the config does not close.", received=f"inputs of {names} never become known")
+        raise _damaged("The graph in the config does not close.", f"inputs of {names} never become known")
 
 
 def _default_mode(operation: Any) -> Any:

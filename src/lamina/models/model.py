@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lamina import saving
-from lamina.core.errors import ArgumentError, ArgumentTypeError, StateError, listing, nearest
+from lamina.core.errors import ArgumentError, ArgumentTypeError, listing, nearest
 from lamina.core.limits import DEFAULT, Limits
 from lamina.core.registry import builtin, maybe_scope
 from lamina.core.serialization import deserialize_keras_object, serialize_keras_object
@@ -95,11 +95,14 @@ class Model(Trainer, Layer):
         """
         layers = self.layers
         if (name is None) == (index is None):
-            raise ArgumentError("Give a name or an index.", where="get_layer()")
+            raise ArgumentError("Give a name or an index.", where="get_layer()", fix='model.get_layer("dense")')
         if index is not None:
-            if not -len(layers) <= index < len(layers):
+            if not isinstance(index, int) or not -len(layers) <= index < len(layers):
                 raise ArgumentError(
-                    "There is no layer of that index.", expected=f"0 to {len(layers) - 1}", received=index
+                    "There is no layer of that index.",
+                    where=f"model '{self.name}'",
+                    expected=f"0 to {len(layers) - 1}",
+                    received=index,
                 )
             return layers[index]
         for layer in layers:
@@ -326,14 +329,6 @@ class Model(Trainer, Layer):
         """Build with the shapes that `get_build_config` gave."""
         if config and not self.built:
             super().build_from_config(config)
-
-    def _require_built(self, purpose: str) -> None:
-        if not self.built:
-            raise StateError(
-                f"The model must be built before {purpose}.",
-                where=f"model '{self.name}'",
-                fix="call it on a batch of data, use build(input_shape), or begin it with Input(shape)",
-            )
 
 
 # Errors leave the loops with the frames of the program alone.

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lamina.core.errors import ArgumentError, ArgumentTypeError, UnsupportedError
+from lamina.core.errors import ArgumentError, ArgumentTypeError, UnsupportedError, listing
 from lamina.core.tensors import convert_to_numpy, convert_to_tensor
 from lamina.layers.quantized_kernels import CalibratedKernel, QuantizableKernel, matrix_sides
 from lamina.quantizers.calibration import AWQCalibration, Calibration, GPTQCalibration
@@ -29,7 +29,9 @@ def quantize(model: Any, config: QuantizationConfig, filters: Filters = None, ty
     """Quantize the layers of a model; see `Model.quantize`."""
     if filters is not None and not (isinstance(filters, (str, list, tuple)) or callable(filters)):
         raise ArgumentError(
-            "The `filters` argument must be a regex string, a list of regex strings, or a callable.",
+            "The filters are not usable.",
+            where="quantize(filters=...)",
+            expected="a pattern, a list of patterns, or a function of a layer",
             received=type(filters).__name__,
         )
     structure = _structure(model, config) if isinstance(config, CalibratedConfig) else None
@@ -64,14 +66,21 @@ def _structure(model: Any, config: CalibratedConfig) -> Mapping[str, Any]:
     structure = structure if structure is not None else model.get_quantization_layer_structure(config.mode)
     if structure is None:
         raise ArgumentError(
-            f"For mode='{config.mode}', a valid quantization structure must be provided.",
+            f"The model does not say which of its layers {config.mode} shall follow.",
+            where=f"model '{model.name}'",
             expected='{"pre_block_layers": [...], "sequential_blocks": [...]}',
             fix="name it as config.quantization_layer_structure, or override get_quantization_layer_structure(mode)",
         )
     if not structure.get("sequential_blocks"):
-        raise ArgumentError("No sequential blocks found in the provided structure to quantize.", where=config.mode)
+        raise ArgumentError(
+            "There are no blocks to quantize.",
+            where="quantization_layer_structure",
+            expected='{"pre_block_layers": [...], "sequential_blocks": [...]}',
+            received=structure,
+        )
     if config.dataset is None or config.tokenizer is None:
-        raise ArgumentError(f"{config.mode.upper()} quantization requires a dataset and a tokenizer.", where="config")
+        name = type(config).__name__
+        raise ArgumentError("The dataset or the tokenizer is missing.", where=name, fix=f"{name}(dataset, tokenizer)")
     return structure
 
 
@@ -168,7 +177,9 @@ def sequences(tokenizer: Any, length: int, dataset: Any, count: int = 128) -> np
     """
     if not hasattr(dataset, "__iter__") or isinstance(dataset, (str, bytes)):
         raise ArgumentTypeError(
-            "The `dataset` argument must be an iterable of texts or of arrays of tokens.",
+            "The dataset is not usable.",
+            where="dataset",
+            expected="an iterable of texts or of arrays of tokens",
             received=type(dataset).__name__,
         )
     pieces = [
@@ -176,7 +187,7 @@ def sequences(tokenizer: Any, length: int, dataset: Any, count: int = 128) -> np
         for piece in dataset
     ]
     if not pieces:
-        raise ArgumentError("Provided dataset is empty.", where="dataset")
+        raise ArgumentError("The dataset is empty.", where="dataset", expected="texts, or arrays of tokens")
     tokens = np.concatenate(pieces).astype(np.int32)
     tokens = np.tile(tokens, -(-count * length // max(1, tokens.size))) if tokens.size < count * length else tokens
     places = tokens.size - length + 1
@@ -190,5 +201,7 @@ def quantize_by(model: Any, mode: str | None, config: Any, filters: Filters, opt
     """What `Model.quantize` does with its arguments."""
     type_check = options.pop("type_check", True)
     if options:
-        raise ArgumentError(f"Unrecognized keyword arguments passed to {type(model).__name__}: {options}")
+        raise ArgumentError(
+            "Unknown arguments.", where="quantize()", expected="mode, config, filters", received=listing(options)
+        )
     quantize(model, resolve_config(mode, config), filters, type_check)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lamina.core import tree
-from lamina.core.errors import ArgumentError, LaminaError, StateError
+from lamina.core.errors import ArgumentError, ArgumentTypeError, LaminaError, StateError
 from lamina.core.registry import builtin, maybe_scope
 from lamina.core.serialization import deserialize_keras_object, serialize_keras_object
 from lamina.graph.tensor import KerasTensor
@@ -58,6 +58,10 @@ class Sequential(Model):
     """
 
     def __init__(self, layers: Iterable[Any] | None = None, trainable: bool = True, name: str | None = None) -> None:
+        if layers is not None and not isinstance(layers, Iterable):
+            raise ArgumentTypeError(
+                "The layers are no list.", where="Sequential(layers)", received=repr(layers), fix="Sequential([...])"
+            )
         Layer.__init__(self, trainable=trainable, name=name)
         self.autocast = False  # the layers cast what they are given, each to its own dtype
         self.__dict__.update(_stack=[], _input_layer=None, _entry=None, _arguments=((), {}))
@@ -85,7 +89,7 @@ class Sequential(Model):
             StateError: there is none.
         """
         if not self._stack:
-            raise StateError("There is no layer to take away.", where=f"model '{self.name}'")
+            raise self._without_layers()
         layer = self._stack.pop()
         for key in [key for key, module in self._modules.items() if module is layer]:
             del self._modules[key]
@@ -98,11 +102,15 @@ class Sequential(Model):
         layer = as_layer(layer)
         if not isinstance(layer, Layer):
             raise ArgumentError(
-                "Only layers can be added to a Sequential.",
+                "This is no layer.",
                 where=f"model '{self.name}'",
                 expected="a layer, a model or a torch.nn.Module",
                 received=f"{layer!r} ({type(layer).__name__})",
-                fix="to use a function, wrap it: layers.Lambda(function)" if callable(layer) else None,
+                fix=f"make one: {layer.__name__}(...)"
+                if isinstance(layer, type)
+                else "to use a function, wrap it: layers.Lambda(function)"
+                if callable(layer)
+                else None,
             )
         if isinstance(layer, InputLayer):
             if self._stack or self._input_layer is not None:
@@ -114,6 +122,7 @@ class Sequential(Model):
         if any(layer is other for other in self._stack):
             raise ArgumentError(
                 f'The layer "{layer.name}" is in the model already.',
+                where=f"model '{self.name}'",
                 fix="make a second layer, or use the functional API",
             )
         if any(layer.name == other.name for other in self._stack):
@@ -157,13 +166,9 @@ class Sequential(Model):
     def build(self, input_shape: Any = None) -> None:
         """Build all layers for inputs of a shape, the batch axis included."""
         if not self._stack:
-            raise StateError(
-                "A Sequential without layers cannot be built.",
-                where=f"model '{self.name}'",
-                fix="add a layer first",
-            )
+            raise self._without_layers()
         if input_shape is None:
-            raise ArgumentError("A shape is needed.", where="build(input_shape)", fix="build((None, features))")
+            raise ArgumentError("The shape is missing.", where="build(input_shape)", fix="build((None, features))")
         shape = tuples(input_shape)
         if isinstance(shape, tuple) and not any(isinstance(size, (tuple, list, dict)) for size in shape):
             layer = self._input_layer
@@ -214,10 +219,13 @@ class Sequential(Model):
         fitted = fit_rank(x, self.inputs[0].shape)
         return cast_to(fitted, self._entry[1]) if isinstance(fitted, torch.Tensor) else fitted
 
+    def _without_layers(self) -> StateError:
+        return StateError("The Sequential has no layers.", where=f"model '{self.name}'", fix="model.add(Dense(10))")
+
     def _maybe_build(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """On a first call with data, keep only the shape of a sample: the batch size may change."""
         if not self.built and not self._stack:
-            raise StateError("A Sequential without layers cannot be called.", where=f"model '{self.name}'")
+            raise self._without_layers()
         if not self.built and args and hasattr(args[0], "shape") and not isinstance(args[0], KerasTensor):
             dtype = getattr(args[0], "dtype", None)
             shape = (None, *args[0].shape[1:])

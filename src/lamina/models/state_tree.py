@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from lamina.core.errors import ArgumentError, listing, nearest
+from lamina.core.errors import ArgumentError, listing, nearest, one_of
 
 FORMATS = ("backend_tensor", "numpy_array")
 
@@ -24,8 +24,7 @@ def variables_of(model: Any) -> dict[str, Sequence[Any]]:
 
 def state_tree_of(model: Any, value_format: str) -> dict[str, Any]:
     """The values of all variables; see `Model.get_state_tree`."""
-    if value_format not in FORMATS:
-        raise ArgumentError("The format is not known.", expected=listing(FORMATS), received=repr(value_format))
+    one_of(value_format, FORMATS, "get_state_tree, value_format")
     return {kind: _nested(variables, value_format) for kind, variables in variables_of(model).items()}
 
 
@@ -39,6 +38,7 @@ def _nested(variables: Sequence[Any], value_format: str) -> dict[str, Any]:
         if name in place:
             raise ArgumentError(
                 "Two variables have the same path, so a tree cannot hold both.",
+                where="get_state_tree()",
                 received=variable.path,
                 fix="give the layers names of their own",
             )
@@ -52,13 +52,17 @@ def assign_state_tree(model: Any, tree: Mapping[str, Any]) -> None:
     for kind, values in tree.items():
         if kind not in kinds:
             raise ArgumentError(
-                f'The tree has an unknown part "{kind}".{nearest(kind, kinds)}', expected=listing(kinds)
+                f'The tree has an unknown part "{kind}".{nearest(kind, kinds)}',
+                where="set_state_tree()",
+                expected=listing(kinds),
             )
         by_path = {variable.path: variable for variable in kinds[kind]}
         for path, value in _flat(values):
             if path not in by_path:
                 raise ArgumentError(
-                    f'There is no variable "{path}".{nearest(path, by_path)}', where=f"model '{model.name}', {kind}"
+                    f'There is no variable "{path}".{nearest(path, by_path)}',
+                    where=f"model '{model.name}', {kind}",
+                    expected=listing(by_path),
                 )
             with torch.no_grad():
                 by_path[path].assign(value)

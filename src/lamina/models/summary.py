@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from lamina.core import tree
 from lamina.core.config import say
-from lamina.core.errors import ArgumentError, LaminaError
+from lamina.core.errors import ArgumentError, LaminaError, nearest
 from lamina.layers.costs import cost_of
 
 
@@ -145,13 +145,22 @@ def _rows(
 
 def _between(parts: list[Any], layer_range: Sequence[str]) -> list[Any]:
     if len(layer_range) != 2:
-        raise ArgumentError("A layer range names two layers.", where="layer_range", received=layer_range)
+        raise ArgumentError(
+            "A layer range does not name two layers.",
+            where="layer_range",
+            expected='("first", "last")',
+            received=layer_range,
+        )
     names = [_name(part) for part in parts]
 
     def places(pattern: str) -> list[int]:
         found = [i for i, name in enumerate(names) if name == pattern or re.fullmatch(pattern, name)]
         if not found:
-            raise ArgumentError(f'No layer matches "{pattern}".', where="layer_range", expected=", ".join(names))
+            raise ArgumentError(
+                f'No layer matches "{pattern}".{nearest(pattern, names)}',
+                where="layer_range",
+                expected=", ".join(names),
+            )
         return found
 
     start, stop = sorted((min(places(layer_range[0])), max(places(layer_range[1]))))

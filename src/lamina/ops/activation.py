@@ -154,7 +154,12 @@ def glu(x: TensorLike, axis: int = -1) -> Tensor:
     """
     x = as_float(x)
     if x.shape[axis_of(axis, x.ndim)] % 2:
-        raise ShapeError("glu cannot halve an axis of odd size.", where=f"axis {axis}", received=tuple(x.shape))
+        raise ShapeError(
+            "glu cannot halve an axis of odd size.",
+            where=f"ops.glu, axis={axis}",
+            expected="an even size",
+            received=f"shape {tuple(x.shape)}",
+        )
     return F.glu(x, axis)
 
 

@@ -193,10 +193,7 @@ def fabs(x: TensorLike) -> Tensor:
     x = as_float(x)
     if x.is_complex():
         raise DTypeError(
-            "fabs takes real numbers.",
-            where="ops.fabs",
-            received=f"dtype {x.dtype}",
-            fix="use absolute instead",
+            "fabs takes real numbers.", where="ops.fabs", received=f"dtype {x.dtype}", fix="use absolute instead"
         )
     return torch.abs(x)
 
@@ -468,7 +465,12 @@ def ldexp(x1: TensorLike, x2: TensorLike) -> Tensor:
     """
     x1, x2 = as_tensor(x1), as_tensor(x2)
     if x2.is_floating_point() or x2.is_complex() or x2.dtype is torch.bool:
-        raise DTypeError("The exponent is an integer.", where="ops.ldexp, x2", received=f"dtype {x2.dtype}")
+        raise DTypeError(
+            "The exponent is no integer.",
+            where="ops.ldexp, x2",
+            received=f"dtype {x2.dtype}",
+            fix="x1 * 2**x2 takes floats as well",
+        )
     return torch.ldexp(x1, x2).to(dtype_of(x1, x2, also=(float,)))
 
 

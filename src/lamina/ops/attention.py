@@ -73,7 +73,8 @@ def dot_product_attention(
         raise ShapeError(
             "The heads of the query are no multiple of those of the key.",
             where="ops.dot_product_attention",
-            received=f"{query.shape[2]} and {key.shape[2]} heads",
+            expected=f"a multiple of the {key.shape[2]} heads of the key",
+            received=f"{query.shape[2]} heads of the query",
         )
     if attn_logits_soft_cap is not None:
         raise ArgumentError(
@@ -101,11 +102,11 @@ def dot_product_attention(
 
 
 def _check_ranks(query: Any, key: Any, value: Any) -> None:
-    if not len(query.shape) == len(key.shape) == len(value.shape) == 4:
+    if not len(query.shape) == len(key.shape) == len(value.shape) == 4 or key.shape[:3] != value.shape[:3]:
         raise ShapeError(
-            "Attention is between tensors of four axes.",
+            "The tensors do not fit each other.",
             where="ops.dot_product_attention",
-            expected="query, key and value of shape (batch, steps, heads, size)",
+            expected="shapes (batch, steps, heads, size), with a key for each value",
             received=", ".join(str(tuple(x.shape)) for x in (query, key, value)),
         )
 

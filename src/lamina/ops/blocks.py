@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lamina.core.errors import ArgumentError, ShapeError
+from lamina.core.errors import ShapeError, one_of
 from lamina.core.scopes import unknown_stand_in
 from lamina.graph.op import op
 from lamina.graph.tensor import KerasTensor
@@ -153,13 +153,7 @@ def scatter_update(
     if reduction in (None, "add"):
         return x.index_put(places, updates, accumulate=reduction == "add")
     modes = {"mul": "prod", "max": "amax", "min": "amin"}
-    if reduction not in modes:
-        raise ArgumentError(
-            "Unknown reduction.",
-            where="ops.scatter_update",
-            expected='None, "add", "mul", "max" or "min"',
-            received=repr(reduction),
-        )
+    one_of(reduction, (None, "add", *modes), "ops.scatter_update, reduction")
     # One row for each place: coordinates as an index into the leading axes made one.
     lead = x.shape[: index.shape[-1]]
     row = torch.zeros_like(places[0])

@@ -41,9 +41,7 @@ def convert_to_tensor(x: Any, dtype: DType = None, sparse: bool | None = None, r
     """
     if sparse or ragged:
         raise ArgumentError(
-            "Sparse and ragged tensors are not supported.",
-            where="ops.convert_to_tensor",
-            fix="use dense tensors",
+            "Sparse and ragged tensors are not supported.", where="ops.convert_to_tensor", fix="use dense tensors"
         )
     return tensors.convert_to_tensor(x, dtype)
 
@@ -366,11 +364,10 @@ def scan(
         >>> scan(lambda total, x: (total + x, total), torch.tensor(0), torch.tensor([1, 2, 3]))
         (tensor(6), tensor([0, 1, 3]))
     """
-    if not callable(f):
-        raise ArgumentTypeError("A function is needed.", where="ops.scan, f", received=repr(f))
+    _check_function(f, "ops.scan", "f(carry, x) -> (carry, y)")
     if not isinstance(unroll, bool) and (not isinstance(unroll, int) or unroll < 1):
         raise ArgumentError(
-            "Unrolling takes a positive integer or a boolean.", where="ops.scan, unroll", received=unroll
+            "`unroll` cannot be used.", where="ops.scan", expected="an integer >= 1, or a boolean", received=unroll
         )
     if xs is None and length is None:
         raise ArgumentError("Without xs the number of steps is needed.", where="ops.scan", fix="pass length=...")
@@ -389,6 +386,11 @@ def scan(
     if reverse:
         outputs.reverse()
     return state, _stacked(outputs * (steps if count != steps else 1))
+
+
+def _check_function(f: Any, where: str, expected: str) -> None:
+    if not callable(f):
+        raise ArgumentTypeError("`f` is no function.", where=where, expected=expected, received=repr(f))
 
 
 def _steady(f: Callable[..., Any], state: Any, xs: Any) -> bool:
@@ -423,6 +425,7 @@ def map(f: Callable[[Any], Any], xs: Any) -> Any:
         >>> map(lambda x: x * 2, torch.tensor([1, 2]))
         tensor([2, 4])
     """
+    _check_function(f, "ops.map", "f(x) -> y")
     return scan(lambda state, x: (state, f(x)), 0, xs)[1]
 
 
@@ -443,15 +446,15 @@ def associative_scan(f: Callable[[Any, Any], Any], elems: Any, reverse: bool = F
         >>> associative_scan(lambda a, b: a + b, torch.tensor([1, 2, 3, 4]))
         tensor([ 1,  3,  6, 10])
     """
-    if not callable(f):
-        raise ArgumentTypeError("A function is needed.", where="ops.associative_scan, f", received=repr(f))
+    _check_function(f, "ops.associative_scan", "f(a, b) -> c")
     elems = tree.map_structure(as_tensor, elems)
     size, *others = [x.shape[axis] for x in tree.flatten(elems)]
     if any(other != size for other in others):
         raise ShapeError(
             "The tensors differ in length along the axis.",
             where="ops.associative_scan",
-            received=[size, *others],
+            expected=f"{size} elements along axis {axis} in each",
+            received=f"{[size, *others]}",
         )
     step = 1
     if reverse:

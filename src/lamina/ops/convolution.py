@@ -274,7 +274,12 @@ def unfold(
     """
     x = as_tensor(x)
     if x.ndim != 4:
-        raise ShapeError("unfold takes images.", expected="(batch, channels, height, width)", received=tuple(x.shape))
+        raise ShapeError(
+            "unfold takes images.",
+            where="ops.unfold",
+            expected="(batch, channels, height, width)",
+            received=tuple(x.shape),
+        )
     grid = _grid(kernel_size, dilation, padding, stride)
     return windows.through_floats(lambda x: F.unfold(x, *grid), x)
 

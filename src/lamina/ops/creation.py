@@ -309,7 +309,12 @@ def eye(N: int, M: int | None = None, k: int = 0, dtype: DType = None) -> Tensor
                 [0., 0., 1.]])
     """
     if not isinstance(N, int) or not (M is None or isinstance(M, int)):
-        raise ArgumentTypeError("The numbers of rows and columns are integers.", where="ops.eye", received=(N, M))
+        raise ArgumentTypeError(
+            "The number of rows or columns is no integer.",
+            where="ops.eye",
+            expected="ops.eye(rows) or ops.eye(rows, columns)",
+            received=(N, M),
+        )
     columns = N if M is None else M
     target, device = torch_dtype(dtype), default_device()
     if not k:
@@ -365,11 +370,13 @@ def _window(name: str, x: Any, **options: float) -> Tensor:
     """A symmetric window of torch's, of a length given as a number or a 0-d tensor."""
     if isinstance(x, KerasTensor):
         raise ArgumentTypeError(
-            "The length of a window is a number, not a symbolic tensor.", where=f"ops.{name}", received=x
+            "The length of a window is a symbolic tensor.", where=f"ops.{name}", expected="a number", received=x
         )
     length = int(x)
     if length < 0:
-        raise ArgumentError("The length of a window is at least 0.", where=f"ops.{name}", received=length)
+        raise ArgumentError(
+            "The length of a window is negative.", where=f"ops.{name}", expected="at least 0", received=length
+        )
     function = getattr(windows, "hann" if name == "hanning" else name)
     return function(length, **options, dtype=torch_dtype(None), device=default_device())
 

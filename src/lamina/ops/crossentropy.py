@@ -73,7 +73,12 @@ def multi_hot(
     """
     num_classes = kwargs.pop("num_tokens", num_classes)
     if num_classes is None or kwargs:
-        raise ArgumentError("multi_hot needs num_classes, and takes nothing else.", received=sorted(kwargs) or None)
+        raise ArgumentError(
+            "There is no num_classes." if num_classes is None else "Unknown argument.",
+            where="ops.multi_hot",
+            expected="ops.multi_hot(inputs, num_classes, axis=..., dtype=..., sparse=False)",
+            received=sorted(kwargs) or None,
+        )
     hot = one_hot(inputs, num_classes, axis, dtype, sparse)
     return hot.amax(dim=1 if hot.ndim > 2 else 0)
 
@@ -110,7 +115,12 @@ def categorical_crossentropy(
     """
     target, output = _pair(target, output)
     if output.ndim < 1:
-        raise ShapeError("Crossentropy needs an axis of classes.", received="tensors without axes")
+        raise ShapeError(
+            "Crossentropy needs an axis of classes.",
+            where="ops.categorical_crossentropy",
+            expected="shape (..., classes)",
+            received="tensors without axes",
+        )
     return -(target * _log_probabilities(output, from_logits, axis)).sum(axis)
 
 
@@ -135,7 +145,12 @@ def sparse_categorical_crossentropy(
     """
     target, output = as_tensor(target).long(), as_float(output)
     if output.ndim < 1:
-        raise ShapeError("Crossentropy needs an axis of classes.", received="an output without axes")
+        raise ShapeError(
+            "Crossentropy needs an axis of classes.",
+            where="ops.sparse_categorical_crossentropy",
+            expected="shape (..., classes)",
+            received="an output without axes",
+        )
     axis = axis_of(axis, output.ndim)
     if target.ndim == output.ndim and target.shape[axis] == 1:
         target = target.squeeze(axis)
@@ -180,6 +195,7 @@ def _pair(target: Any, output: Any) -> tuple[Tensor, Tensor]:
     if target.shape != output.shape:
         raise ShapeError(
             "target and output must have the same shape.",
+            where="target",
             expected=tuple(output.shape),
             received=tuple(target.shape),
         )

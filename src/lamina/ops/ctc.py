@@ -140,7 +140,7 @@ def _check_strategy(strategy: str) -> None:
     if strategy not in _STRATEGIES:
         raise ArgumentError(
             f"Invalid strategy.{nearest(str(strategy), _STRATEGIES)}",
-            where="ctc_decode, strategy",
+            where="ops.ctc_decode, strategy",
             expected=" or ".join(_STRATEGIES),
             received=repr(strategy),
         )

@@ -82,7 +82,11 @@ def where(condition: TensorLike, x1: TensorLike | None = None, x2: TensorLike | 
     if x1 is None and x2 is None:
         return nonzero(condition)
     if x1 is None or x2 is None:
-        raise ArgumentError("Both x1 and x2 are needed, or neither.", where="ops.where")
+        raise ArgumentError(
+            "One of x1 and x2 is missing.",
+            where="ops.where",
+            fix="ops.where(condition, x1, x2), or ops.where(condition) for the places",
+        )
     if condition.dtype is not torch.bool:
         condition = condition.to(torch.bool)
     first, second = as_operands(x1, x2)
@@ -148,8 +152,9 @@ def _along_spec(x: Any, indices: Any, axis: Axis = None) -> KerasTensor:
         return KerasTensor((None if None in sizes else math.prod(sizes),), x.dtype)
     if len(sizes) != len(x.shape):
         raise ShapeError(
-            "The indices have as many axes as the tensor.",
+            "The indices have another number of axes than the tensor.",
             where="op take_along_axis",
+            expected=f"indices of {len(x.shape)} axes",
             received=f"shapes {tuple(x.shape)} and {tuple(sizes)}",
         )
     axis = axis_of(axis, len(sizes))
@@ -307,7 +312,12 @@ def digitize(x: TensorLike, bins: TensorLike) -> Tensor:
     """
     x, bins = as_tensor(x), as_tensor(bins)
     if bins.ndim != 1:
-        raise ShapeError("The edges of bins are a vector.", where="ops.digitize", received=tuple(bins.shape))
+        raise ShapeError(
+            "The edges of bins are no vector.",
+            where="ops.digitize",
+            expected="one axis",
+            received=f"shape {tuple(bins.shape)}",
+        )
     return torch.bucketize(x.to(torch.uint8) if x.dtype is torch.bool else x, bins, right=True, out_int32=True)
 
 
@@ -329,7 +339,13 @@ def diag(x: TensorLike, k: int = 0) -> Tensor:
     """
     x = as_tensor(x)
     if x.ndim not in (1, 2):
-        raise ShapeError("Only vectors and matrices have one diagonal.", where="ops.diag", received=tuple(x.shape))
+        raise ShapeError(
+            "Only vectors and matrices have one diagonal.",
+            where="ops.diag",
+            expected="one axis or two",
+            received=f"shape {tuple(x.shape)}",
+            fix="ops.diagonal(x) takes the diagonals of many matrices",
+        )
     return torch.diag(x, k) if x.ndim == 1 else diagonal(x, k)
 
 
@@ -502,7 +518,9 @@ def vectorize(pyfunc: Any, *, excluded: Any = None, signature: str | None = None
         tensor([3, 2], dtype=torch.int32)
     """
     if not callable(pyfunc):
-        raise ArgumentTypeError("A function is needed.", where="ops.vectorize, pyfunc", received=repr(pyfunc))
+        raise ArgumentTypeError(
+            "`pyfunc` is no function.", where="ops.vectorize", expected="a function of elements", received=repr(pyfunc)
+        )
     kept = set(excluded or ())
     cores = None if signature is None else [_core_rank(part) for part in _inputs_of(signature)]
 
@@ -512,10 +530,7 @@ def vectorize(pyfunc: Any, *, excluded: Any = None, signature: str | None = None
         ranks = cores or [0] * len(tensors)
         if len(ranks) != len(tensors):
             raise ArgumentError(
-                "The call does not fit the signature.",
-                where="ops.vectorize",
-                expected=signature,
-                received=len(tensors),
+                "The call does not fit the signature.", where="ops.vectorize", expected=signature, received=len(tensors)
             )
         loops = torch.broadcast_shapes(*(x.shape[: x.ndim - rank] for x, rank in zip(tensors, ranks, strict=True)))
         wide = [x.expand((*loops, *x.shape[x.ndim - rank :])) for x, rank in zip(tensors, ranks, strict=True)]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
-from lamina.core.errors import ArgumentError, ShapeError
+from lamina.core.errors import ArgumentError, ShapeError, one_of
 from lamina.core.scopes import unknown_stand_in
 from lamina.graph.op import op
 from lamina.ops.operands import Axes, TensorLike, as_float, as_floats, as_tensor, axes_of
@@ -34,7 +34,11 @@ def _matrix(x: TensorLike, where: str, square: bool = False, known: bool = False
             received=f"shape {tuple(x.shape)}",
         )
     if known and unknown_stand_in() in x.shape[-2:]:
-        raise ShapeError("The sizes of the matrices must be known.", where=f"ops.{where}")
+        raise ShapeError(
+            "The sizes of the matrices must be known.",
+            where=f"ops.{where}",
+            fix="give the Input fixed sizes along the last two axes",
+        )
     return x
 
 
@@ -59,7 +63,11 @@ def cholesky(x: TensorLike, upper: bool = False) -> Tensor:
         return torch.linalg.cholesky(x, upper=upper)
     except LinAlgError as error:
         raise ArgumentError(
-            "The matrix is not positive definite.", where="ops.cholesky", received=str(error)
+            "The matrix is not positive definite.",
+            where="ops.cholesky",
+            expected="a symmetric matrix with positive eigenvalues",
+            received=str(error),
+            fix="add a little to its diagonal: x + 1e-6 * ops.eye(n)",
         ) from error
 
 
@@ -142,7 +150,12 @@ def inv(x: TensorLike) -> Tensor:
     try:
         return torch.linalg.inv(x)
     except LinAlgError as error:
-        raise ArgumentError("The matrix is singular.", where="ops.inv", received=str(error)) from error
+        raise ArgumentError(
+            "The matrix is singular.",
+            where="ops.inv",
+            received=str(error),
+            fix="ops.pinv(x) gives the nearest there is",
+        ) from error
 
 
 @op(wide=True)
@@ -178,8 +191,7 @@ def qr(x: TensorLike, mode: str = "reduced") -> tuple[Tensor, Tensor]:
         >>> [factor.shape for factor in qr(torch.ones(3, 2))]
         [torch.Size([3, 2]), torch.Size([2, 2])]
     """
-    if mode not in ("reduced", "complete"):
-        raise ArgumentError("Unknown mode.", where="ops.qr", expected='"reduced" or "complete"', received=repr(mode))
+    one_of(mode, ("reduced", "complete"), "ops.qr, mode")
     q, r = torch.linalg.qr(_matrix(x, "qr", known=True), mode)
     return q, r
 
@@ -223,7 +235,12 @@ def solve(a: TensorLike, b: TensorLike) -> Tensor:
     try:
         return torch.linalg.solve(a, b[..., None])[..., 0] if b.ndim == a.ndim - 1 else torch.linalg.solve(a, b)
     except LinAlgError as error:
-        raise ArgumentError("The matrix is singular.", where="ops.solve", received=str(error)) from error
+        raise ArgumentError(
+            "The matrix is singular.",
+            where="ops.solve",
+            received=str(error),
+            fix="ops.lstsq(a, b) gives the nearest there is",
+        ) from error
 
 
 @op(wide=True)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lamina.core.dtypes import result_type
-from lamina.core.errors import ArgumentError, DTypeError, ShapeError
+from lamina.core.errors import ArgumentError, DTypeError, ShapeError, one_of
 from lamina.graph.op import op
 from lamina.graph.tensor import KerasTensor
 from lamina.ops.operands import TensorLike, as_common, as_float, as_floats, as_tensor, broadcast_in, kind_of
@@ -185,8 +185,9 @@ def _complex(x: Any, where: str) -> tuple[Tensor, torch.dtype]:
     """A pair of real tensors as a complex one, and the dtype of the parts: there is no complex one for short floats."""
     if not isinstance(x, (tuple, list)) or len(x) != 2:
         raise ArgumentError(
-            "A pair of tensors is needed: the real and the imaginary parts.",
+            "A complex tensor is a pair of real ones.",
             where=where,
+            expected="(real, imaginary)",
             received=type(x).__name__,
         )
     real, imaginary = (as_tensor(part) for part in x)
@@ -194,10 +195,16 @@ def _complex(x: Any, where: str) -> tuple[Tensor, torch.dtype]:
         raise ShapeError(
             "The real and the imaginary part differ in shape.",
             where=where,
-            received=f"{tuple(real.shape)} and {tuple(imaginary.shape)}",
+            expected="one shape for both",
+            received=f"shapes {tuple(real.shape)} and {tuple(imaginary.shape)}",
         )
     if not (real.is_floating_point() and imaginary.is_floating_point()):
-        raise ArgumentError("Both parts hold floats.", where=where, received=f"{real.dtype} and {imaginary.dtype}")
+        raise ArgumentError(
+            "The parts of a complex tensor are no floats.",
+            where=where,
+            expected="float dtypes",
+            received=f"{real.dtype} and {imaginary.dtype}",
+        )
     real, imaginary = as_floats(real, imaginary)
     dtype = real.dtype
     if dtype in _SUMMED_IN:
@@ -284,16 +291,12 @@ def _window(window: Any, size: int, dtype: torch.dtype, device: torch.device, wh
         return torch.ones(size, dtype=dtype, device=device)
     if isinstance(window, str):
         named = {"hann": torch.hann_window, "hamming": torch.hamming_window}
-        if window not in named:
-            raise ArgumentError("Unknown window.", where=where, expected='"hann" or "hamming"', received=repr(window))
+        one_of(window, named, f"{where}, window")
         return named[window](size, periodic=True, dtype=dtype, device=device)
     values = as_tensor(window).to(device, dtype)
     if values.shape != (size,):
         raise ShapeError(
-            "The window is as long as a sequence.",
-            where=where,
-            expected=(size,),
-            received=tuple(values.shape),
+            "The window is as long as a sequence.", where=where, expected=(size,), received=tuple(values.shape)
         )
     return values
 
@@ -330,7 +333,13 @@ def stft(
     """
     x = as_tensor(x)
     if x.dtype not in (torch.float32, torch.float64):
-        raise DTypeError("Signals are float32 or float64.", where="ops.stft", received=f"dtype {x.dtype}")
+        raise DTypeError(
+            "The signal has a dtype without a transform.",
+            where="ops.stft",
+            expected="float32 or float64",
+            received=f"dtype {x.dtype}",
+            fix="ops.cast(x, 'float32')",
+        )
     _check_sizes(sequence_length, sequence_stride, fft_length, "ops.stft")
     values = _window(window, sequence_length, x.dtype, x.device, "ops.stft")
     flat = x.reshape(-1, x.shape[-1])
@@ -343,7 +352,10 @@ def stft(
 def _check_sizes(sequence_length: int, sequence_stride: int, fft_length: int, where: str) -> None:
     if not isinstance(sequence_stride, Integral) or sequence_stride < 1:
         raise ArgumentError(
-            "Windows are a whole number of samples apart.", where=f"{where}, sequence_stride", received=sequence_stride
+            "The step between windows cannot be used.",
+            where=f"{where}, sequence_stride",
+            expected="an integer >= 1",
+            received=sequence_stride,
         )
     if fft_length < sequence_length:
         raise ArgumentError(

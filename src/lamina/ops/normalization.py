@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lamina.core import config
-from lamina.core.errors import ArgumentError, ArgumentTypeError, ShapeError, warn_once
+from lamina.core.errors import ArgumentError, ArgumentTypeError, ShapeError, nearest, warn_once
 from lamina.core.scopes import unknown_stand_in
 from lamina.graph.op import op
 from lamina.ops.operands import Axes, TensorLike, all_common, as_float, as_tensor, axes_of, axes_tuple, axis_of
@@ -38,7 +38,13 @@ def moments(x: TensorLike, axes: Axes, keepdims: bool = False, synchronized: boo
         (tensor([2., 4.]), tensor([1., 4.]))
     """
     if synchronized:
-        raise ArgumentError("Moments over several processes are not computed here.", where="synchronized")
+        raise ArgumentError(
+            "Moments over several processes are not computed here.",
+            where="synchronized",
+            expected="False",
+            received="synchronized=True",
+            fix="use BatchNormalization(synchronized=True)",
+        )
     x = as_float(x)
     wide = x.float() if x.dtype is torch.float16 else x
     variance, mean = torch.var_mean(wide, dim=axes_of(axes), correction=0, keepdim=keepdims)
@@ -67,7 +73,12 @@ def normalize(x: TensorLike, axis: Axes = -1, order: int = 2, epsilon: float | N
                 [0.0000, 0.0000]])
     """
     if not isinstance(order, int) or order < 1:
-        raise ArgumentError("The order of a norm is an integer above 0.", where="order", received=repr(order))
+        raise ArgumentError(
+            "The order of the norm cannot be used.",
+            where="ops.normalize(order=...)",
+            expected="an integer >= 1",
+            received=repr(order),
+        )
     x = torch.atleast_1d(as_float(x))
     norm = torch.linalg.vector_norm(x, order, dim=axes_of(axis), keepdim=True)
     return x / norm.clamp_min(config.epsilon() if epsilon is None else epsilon)
@@ -152,7 +163,12 @@ def layer_normalization(
     """
     rms_scaling = kwargs.pop("rms_scaling", False)
     if kwargs:
-        raise ArgumentTypeError("layer_normalization does not take this argument.", received=", ".join(kwargs))
+        raise ArgumentTypeError(
+            f"Unknown argument.{nearest(next(iter(kwargs)), ('gamma', 'beta', 'axis', 'epsilon'))}",
+            where="ops.layer_normalization",
+            expected="gamma, beta, axis, epsilon",
+            received=", ".join(kwargs),
+        )
     if rms_scaling:
         warn_once("rms_scaling=True is old and divides by the deviation; use ops.rms_normalization instead.")
     epsilon = config.epsilon() if epsilon is None else epsilon

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -163,7 +164,9 @@ def all_tensors(xs: Any) -> list[Tensor]:
     """Every element of a sequence (or row of a tensor) as a tensor, all of the dtype of their promotion."""
     tensors = [x if isinstance(x, Tensor) else convert_to_tensor(x) for x in xs]
     if not tensors:
-        raise ArgumentError("At least one tensor is needed.", expected="a sequence of tensors", received=xs)
+        raise ArgumentError(
+            "There are no tensors.", where="the list of tensors", expected="at least one tensor", received=xs
+        )
     dtype = tensors[0].dtype
     for x in tensors:
         if x.dtype is not dtype:
@@ -193,7 +196,12 @@ def axes_tuple(axis: Axes, ndim: int) -> tuple[int, ...]:
 def axis_of(axis: int, ndim: int) -> int:
     """One axis counted from the front; a single number counts as having one."""
     if not -max(ndim, 1) <= axis < max(ndim, 1):
-        raise ArgumentError("The axis lies outside the tensor.", expected=f"-{ndim} <= axis < {ndim}", received=axis)
+        raise ArgumentError(
+            "The axis lies outside the tensor.",
+            where="axis",
+            expected=f"{-max(ndim, 1)} <= axis < {max(ndim, 1)}, for {ndim} axes",
+            received=axis,
+        )
     return axis % ndim if ndim else 0
 
 
@@ -204,9 +212,11 @@ def shape_of(shape: Any) -> tuple[Any, ...]:
     if isinstance(shape, (int, torch.SymInt, np.integer)):
         return (int(shape) if isinstance(shape, np.integer) else shape,)
     try:
-        return tuple(int(size) if isinstance(size, (np.integer, Tensor)) else size for size in shape)
+        return tuple(size if size is None or isinstance(size, torch.SymInt) else operator.index(size) for size in shape)
     except TypeError:
-        raise ArgumentTypeError("A shape is a sequence of integers.", where="shape", received=repr(shape)) from None
+        raise ArgumentTypeError(
+            "This is no shape.", where="shape", expected="an integer, or a sequence of integers", received=repr(shape)
+        ) from None
 
 
 def indices_of(indices_or_sections: Any) -> int | list[int]:
@@ -233,4 +243,4 @@ def broadcast_in(where: str, *shapes: tuple[Any, ...]) -> tuple[Any, ...]:
     try:
         return broadcast_shapes(*shapes)
     except ShapeError as error:
-        raise ShapeError(error.what, where=where, received=error.received) from None
+        raise ShapeError(error.what, where=where, expected=error.expected, received=error.received) from None

@@ -38,6 +38,7 @@ def _spec(
             raise ShapeError(
                 f"Axis {axis1} of the first factor and axis {axis2} of the second differ in size.",
                 where=f"op {where}",
+                expected="equal sizes",
                 received=f"shapes {tuple(first.shape)} and {tuple(second.shape)}",
             )
     return KerasTensor(tuple(shape), dtype)
@@ -59,7 +60,13 @@ def _matmul_spec(x1: Any, x2: Any) -> KerasTensor:
     dtype = _common_dtype(x1, x2, wide=True)
     x1, x2 = _factor_specs(x1, x2)
     if not x1.shape or not x2.shape:
-        raise ShapeError("Numbers are no matrices.", where="op matmul", received=f"shapes {x1.shape} and {x2.shape}")
+        raise ShapeError(
+            "A number is no matrix.",
+            where="op matmul",
+            expected="at least one axis on each side",
+            received=f"shapes {x1.shape} and {x2.shape}",
+            fix="multiply by numbers with *",
+        )
     rows = x1.shape[-2:-1]
     columns = x2.shape[-1:] if len(x2.shape) > 1 else ()
     batch = broadcast_in("op matmul", tuple(x1.shape[:-2]), tuple(x2.shape[:-2]))
@@ -120,7 +127,10 @@ def _cross_spec(
 def _check_vectors(sizes: Sequence[int | None]) -> None:
     if not set(sizes) <= {2, 3, None}:
         raise ShapeError(
-            "Cross products are of vectors of size 2 or 3.", where="ops.cross", received=f"sizes {tuple(sizes)}"
+            "Cross products are of vectors of size 2 or 3.",
+            where="ops.cross",
+            expected="2 or 3 numbers along the last axis",
+            received=f"sizes {tuple(sizes)}",
         )
 
 
@@ -131,8 +141,13 @@ def _einsum_spec(subscripts: str, *operands: Any, **kwargs: Any) -> KerasTensor:
     terms, factors = inputs.split(","), _factor_specs(*operands)
     sizes: dict[str, list[Any]] = {}
     middles: list[tuple[Any, ...]] = []
-    if len(terms) != len(factors):
-        raise ShapeError("There is one term for each operand.", where="op einsum", received=repr(subscripts))
+    if len(terms) != len(factors) or not set(output.replace("...", "")) <= set(inputs):
+        raise ShapeError(
+            "The equation does not fit the operands.",
+            where="op einsum",
+            expected=f"{len(factors)} terms with commas between, then '->' and letters of these",
+            received=repr(subscripts),
+        )
     for term, x in zip(terms, factors, strict=True):
         before, dots, after = term.partition("...")
         shape, letters = tuple(x.shape), before + after

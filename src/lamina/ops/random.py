@@ -69,7 +69,12 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
 
 def _float_dtype(dtype: DType, where: str) -> torch.dtype:
     if dtype is not None and not is_float(dtype):
-        raise ArgumentError("Random floats have a float dtype.", where=f"random.{where}, dtype", received=dtype)
+        raise ArgumentError(
+            "The dtype is no float dtype.",
+            where=f"random.{where}, dtype",
+            expected='"float32" or another float dtype',
+            received=dtype,
+        )
     return torch_dtype(dtype)
 
 
@@ -134,7 +139,12 @@ def randint(shape: Shape, minval: Any, maxval: Any, dtype: DType = "int32", seed
         True
     """
     if not is_int(dtype):
-        raise ArgumentError("Random integers have an integer dtype.", where="random.randint, dtype", received=dtype)
+        raise ArgumentError(
+            "The dtype is no integer dtype.",
+            where="random.randint, dtype",
+            expected='"int32" or another integer dtype',
+            received=dtype,
+        )
     device, target, sizes = default_device(), torch_dtype(dtype), shape_of(shape)
     low, high, count = int(minval), int(maxval), math.prod(sizes)
     if 0 < high - low <= 2**31 and _is_hashed(seed, count, device):
@@ -186,8 +196,9 @@ def categorical(logits: TensorLike, num_samples: int, dtype: DType = "int32", se
     logits = as_float(logits)
     if logits.ndim != 2:
         raise ArgumentError(
-            "Logits have shape (batch, classes).",
+            "The logits have the wrong number of axes.",
             where="random.categorical",
+            expected="shape (batch, classes)",
             received=f"shape {tuple(logits.shape)}",
         )
     device, sizes = logits.device, (logits.shape[0], num_samples)
@@ -219,7 +230,9 @@ def dropout(inputs: TensorLike, rate: float, noise_shape: Shape | None = None, s
     """
     x = as_tensor(inputs)
     if not 0 <= rate <= 1:
-        raise ArgumentError("The rate lies outside 0 to 1.", where="random.dropout, rate", received=rate)
+        raise ArgumentError(
+            "The rate lies outside 0 to 1.", where="random.dropout(rate=...)", expected="0 to 1", received=rate
+        )
     if rate == 0:
         return x
     x = as_float(x)

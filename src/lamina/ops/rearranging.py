@@ -127,10 +127,20 @@ def rot90(array: TensorLike, k: int = 1, axes: Sequence[int] = (0, 1)) -> Tensor
     """
     x = as_tensor(array)
     if x.ndim < 2:
-        raise ShapeError("Only tensors of rank 2 or more can be turned.", where="ops.rot90", received=tuple(x.shape))
+        raise ShapeError(
+            "Only tensors of rank 2 or more can be turned.",
+            where="ops.rot90",
+            expected="at least two axes",
+            received=f"shape {tuple(x.shape)}",
+        )
     plane = axes_tuple(axes, x.ndim)
     if len(plane) != 2 or plane[0] == plane[1]:
-        raise ArgumentError("A plane has two different axes.", where="ops.rot90, axes", received=axes)
+        raise ArgumentError(
+            "The axes span no plane.",
+            where="ops.rot90(axes=...)",
+            expected="two different axes, such as (0, 1)",
+            received=axes,
+        )
     return torch.rot90(x, k, plane)
 
 
@@ -226,13 +236,15 @@ def _rearranged(x: Tensor, pattern: str, lengths: dict[str, int], where: str) ->
     before, after = _groups(left), _groups(right)
     names, wanted = [name for group in before for name in group], [name for group in after for name in group]
     if not arrow or sorted(names) != sorted(wanted) or len(set(names)) != len(names):
-        raise ArgumentError("Both sides name the same axes, each once.", where=f"ops.{where}", received=repr(pattern))
+        raise ArgumentError(
+            "The two sides of the pattern do not name the same axes.",
+            where=f"ops.{where}",
+            expected="each axis once on both sides, such as 'b h w c -> b (h w) c'",
+            received=repr(pattern),
+        )
     if len(before) != x.ndim:
         raise ShapeError(
-            "The tensor does not fit the pattern.",
-            where=f"ops.{where}",
-            expected=left.strip(),
-            received=tuple(x.shape),
+            "The tensor does not fit the pattern.", where=f"ops.{where}", expected=left.strip(), received=tuple(x.shape)
         )
     sizes: dict[str, int] = {}
     for axis, group in enumerate(before):
@@ -250,7 +262,13 @@ def _parts(group: list[str], size: Any, given: dict[str, int], where: str) -> di
     missing = [name for name in group if name not in given]
     known = math.prod(given[name] for name in group if name in given)
     if len(missing) > 1:
-        raise ArgumentError("Only one part of an axis can be left out.", where=where, received=missing)
+        raise ArgumentError(
+            f"The sizes of {len(missing)} parts of one axis are missing.",
+            where=where,
+            expected="at most one part left out",
+            received=", ".join(missing),
+            fix=f"name its size: {missing[0]}=...",
+        )
     if (size % known or (not missing and size != known)) and size != unknown_stand_in():
         raise ShapeError(
             "An axis does not split into these parts.",

@@ -183,10 +183,7 @@ def _of_nothing(x: Tensor, axis: Axes, keepdims: bool, initial: Any, name: str) 
     """The extreme of an empty tensor: `initial` in the reduced shape."""
     if initial is None:
         raise ShapeError(
-            f"An empty tensor has no {name}.",
-            where=f"ops.{name}",
-            received=tuple(x.shape),
-            fix="pass initial=...",
+            f"An empty tensor has no {name}.", where=f"ops.{name}", received=tuple(x.shape), fix="pass initial=..."
         )
     return torch.sum(x, axes_of(axis), keepdims).to(x.dtype).fill_(initial)
 

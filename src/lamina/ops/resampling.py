@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lamina.core import config
-from lamina.core.errors import ArgumentError, ShapeError, nearest
+from lamina.core.errors import ArgumentError, ShapeError, one_of
 from lamina.core.scopes import unknown_stand_in
 from lamina.graph.op import op
 from lamina.graph.tensor import KerasTensor
@@ -111,18 +111,6 @@ def image_axes(images: Tensor, data_format: str | None, where: str) -> tuple[int
             received=tuple(images.shape),
         )
     return (-3, -2) if config.standardize_data_format(data_format) == "channels_last" else (-2, -1)
-
-
-def one_of(value: Any, options: Sequence[Any], where: str) -> None:
-    """Raise an ArgumentError unless the value is among the options."""
-    if value not in options:
-        names = [str(option) for option in options]
-        raise ArgumentError(
-            f"Unknown {where.rpartition(' ')[2]}.{nearest(str(value), names)}",
-            where=where,
-            expected=", ".join(names),
-            received=repr(value),
-        )
 
 
 def _size(size: Any) -> tuple[int, int]:
@@ -420,5 +408,10 @@ def _ends(size: int, given: dict[str, int | None], sign: int, where: str) -> tup
         amounts |= zip(given, (first, last, size + sign * (first + last)), strict=True)
     for name, amount in amounts.items():
         if amount < 0:
-            raise ArgumentError(f"{name} must be >= 0.", where=where, received=f"{name}={amount}, an axis of {size}")
+            raise ArgumentError(
+                f"{name} must be >= 0.",
+                where=where,
+                expected="0 or more",
+                received=f"{name}={amount}, an axis of {size}",
+            )
     return sign * first, sign * last

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lamina.core.dtypes import result_type, torch_dtype
-from lamina.core.errors import ArgumentError, ShapeError
+from lamina.core.errors import ArgumentError, ShapeError, one_of
 from lamina.core.scopes import unknown_stand_in
 from lamina.graph.infer import infer
 from lamina.graph.op import op
@@ -98,6 +98,7 @@ def squeeze(x: TensorLike, axis: Axes = None) -> Tensor:
         raise ShapeError(
             "Only axes of size 1 can be dropped.",
             where=f"ops.squeeze, axis={axis}",
+            expected="axes of size 1",
             received=f"shape {tuple(x.shape)}",
         )
     if any(x.shape[a] != 1 for a in axes):
@@ -151,6 +152,7 @@ def _agreed(specs: list[Any], axis: int | None, where: str) -> list[Any]:
             raise ShapeError(
                 "The tensors differ in shape" + (f" outside axis {axis}." if axis is not None else "."),
                 where=f"op {where}",
+                expected="one shape for all" if axis is None else f"equal sizes on all axes but {axis}",
                 received=", ".join(str(tuple(x.shape)) for x in specs),
             )
         sizes = [size if known is None else known for known, size in zip(sizes, x.shape, strict=True)]
@@ -450,15 +452,14 @@ def pad(x: TensorLike, pad_width: int | Sequence[Any], mode: str = "constant", c
     if mode == "constant":
         flat = [width for pair in reversed(widths) for width in pair]
         return torch.nn.functional.pad(x, flat, value=constant_values)
-    if mode not in ("reflect", "symmetric"):
-        raise ArgumentError(
-            "Unknown mode.",
-            where="ops.pad",
-            expected='"constant", "reflect" or "symmetric"',
-            received=repr(mode),
-        )
+    one_of(mode, ("constant", "reflect", "symmetric"), "ops.pad, mode")
     if constant_values is not None:
-        raise ArgumentError("A constant goes with mode='constant' only.", where="ops.pad", received=f"mode={mode!r}")
+        raise ArgumentError(
+            "A constant goes with mode='constant' only.",
+            where="ops.pad",
+            received=f"mode={mode!r}",
+            fix='mode="constant", or leave constant_values out',
+        )
     for axis, (before, after) in enumerate(widths):
         if before or after:
             x = torch.index_select(x, axis, _mirror(x.shape[axis], before, after, mode == "symmetric", x.device))
@@ -475,10 +476,7 @@ def _pad_widths(pad_width: Any, ndim: int) -> list[tuple[int, int]]:
         return pairs * ndim
     if len(pairs) != ndim:
         raise ArgumentError(
-            "There is one pair for each axis.",
-            where="ops.pad, pad_width",
-            expected=f"{ndim} pairs",
-            received=pad_width,
+            "There is one pair for each axis.", where="ops.pad, pad_width", expected=f"{ndim} pairs", received=pad_width
         )
     return pairs
 
@@ -507,8 +505,7 @@ def meshgrid(*x: TensorLike, indexing: str = "xy") -> list[Tensor]:
         tensor([[1, 2],
                 [1, 2]], dtype=torch.int32)
     """
-    if indexing not in ("xy", "ij"):
-        raise ArgumentError("Unknown indexing.", where="ops.meshgrid", expected='"xy" or "ij"', received=repr(indexing))
+    one_of(indexing, ("xy", "ij"), "ops.meshgrid, indexing")
     vectors = [as_tensor(values).reshape(-1) for values in x]
     axes = list(range(len(vectors)))
     if indexing == "xy":

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lamina.core.dtypes import result_type, torch_dtype
-from lamina.core.errors import ArgumentError, ArgumentTypeError, ShapeError
+from lamina.core.errors import ArgumentError, ArgumentTypeError, ShapeError, one_of
 from lamina.core.scopes import unknown_stand_in
 from lamina.graph.op import op
 from lamina.graph.tensor import KerasTensor
@@ -183,7 +183,7 @@ def bincount(x: TensorLike, weights: TensorLike | None = None, minlength: int = 
         tensor([1, 0, 2], dtype=torch.int32)
     """
     if sparse:
-        raise ArgumentError("Sparse tensors are not supported.", where="ops.bincount, sparse")
+        raise ArgumentError("Sparse tensors are not supported.", where="ops.bincount, sparse", fix="leave sparse out")
     x = as_tensor(x).long()
     weights = None if weights is None else as_tensor(weights)
     dtype = torch.int32 if weights is None else weights.dtype
@@ -216,16 +216,32 @@ def histogram(x: TensorLike, bins: int = 10, range: tuple[float, float] | None =
         (tensor([1., 2.]), tensor([1.0000, 1.5000, 2.0000]))
     """
     if not isinstance(bins, int):
-        raise ArgumentTypeError("The number of bins is an integer.", where="ops.histogram, bins", received=repr(bins))
+        raise ArgumentTypeError(
+            "The number of bins is no integer.",
+            where="ops.histogram, bins",
+            expected="an integer >= 0",
+            received=repr(bins),
+        )
     if bins < 0:
-        raise ArgumentError("The number of bins is at least 0.", where="ops.histogram, bins", received=bins)
+        raise ArgumentError(
+            "The number of bins is negative.", where="ops.histogram, bins", expected="an integer >= 0", received=bins
+        )
     if range and (not isinstance(range, tuple) or len(range) != 2 or range[1] < range[0]):
         raise ArgumentError(
-            "The range is the lower and the upper edge.", where="ops.histogram, range", received=repr(range)
+            "The range cannot be used.",
+            where="ops.histogram, range",
+            expected="a tuple of the lower and the upper edge",
+            received=repr(range),
         )
     x = as_float(x)
     if x.ndim > 1:
-        raise ShapeError("Only vectors have a histogram.", where="ops.histogram", received=f"shape {tuple(x.shape)}")
+        raise ShapeError(
+            "Only vectors have a histogram.",
+            where="ops.histogram",
+            expected="one axis",
+            received=f"shape {tuple(x.shape)}",
+            fix="ops.histogram(ops.ravel(x), ...)",
+        )
     low, high = torch.aminmax(x) if not range else (x.new_tensor(range[0]), x.new_tensor(range[1]))
     same = low == high
     low, high = torch.where(same, low - 0.5, low), torch.where(same, high + 0.5, high)
@@ -307,10 +323,7 @@ def correlate(x1: TensorLike, x2: TensorLike, mode: str = "valid") -> Tensor:
         >>> correlate([1.0, 2.0, 3.0], [1.0, 1.0])
         tensor([3., 5.])
     """
-    if mode not in ("valid", "same", "full"):
-        raise ArgumentError(
-            "Unknown mode.", where="ops.correlate", expected='"valid", "same" or "full"', received=repr(mode)
-        )
+    one_of(mode, ("valid", "same", "full"), "ops.correlate, mode")
     common = result_type(kind_of(x1), kind_of(x2))
     dtype = torch.float64 if common == "int64" else torch_dtype(None if common == "bool" or "int" in common else common)
     x1, x2 = as_tensor(x1).to(dtype), as_tensor(x2).to(dtype)
@@ -318,7 +331,8 @@ def correlate(x1: TensorLike, x2: TensorLike, mode: str = "valid") -> Tensor:
         raise ShapeError(
             "Only vectors can be correlated.",
             where="ops.correlate",
-            received=(tuple(x1.shape), tuple(x2.shape)),
+            expected="one axis each",
+            received=f"shapes {tuple(x1.shape)} and {tuple(x2.shape)}",
         )
     n, m = x1.shape[0], x2.shape[0]
     if unknown_stand_in() in (n, m):

@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lamina.core.errors import ShapeError
+from lamina.core.errors import ShapeError, one_of
 from lamina.core.scopes import unknown_stand_in
 from lamina.graph.op import op
 from lamina.ops.operands import TensorLike, as_float, as_tensor
 from lamina.ops.random import Seed, normal
-from lamina.ops.resampling import image_axes, one_of
+from lamina.ops.resampling import image_axes
 
 _ORDERS = {"nearest": 0, "bilinear": 1}
 

@@ -32,10 +32,7 @@ def sizes(value: Any, rank: int, name: str, *, least: int = 1) -> tuple[int, ...
     if len(result) != rank or not all(_is_integer(v) and v >= least for v in result):
         kind = "positive integers" if least else "integers that are not negative"
         raise ArgumentError(
-            f"Unusable {name}.",
-            where=name,
-            expected=f"an integer, or a tuple of {rank} {kind}",
-            received=repr(value),
+            f"Unusable {name}.", where=name, expected=f"an integer, or a tuple of {rank} {kind}", received=repr(value)
         )
     return tuple(int(v) for v in result)
 
@@ -49,6 +46,7 @@ def rank_of(x: torch.Tensor) -> int:
     if not 3 <= x.ndim <= 5:
         raise ShapeError(
             "The input has the wrong number of axes.",
+            where="inputs",
             expected="3, 4 or 5 axes: batch, channels and one to three spatial ones",
             received=tuple(x.shape),
         )

@@ -80,6 +80,9 @@ def get(identifier: Any) -> Any:
     found = lookup(identifier, kind="optimizer", table=NAMES, base=Optimizer, deserialize=deserialize)
     if found is not None and not isinstance(found, Optimizer):
         raise ArgumentTypeError(
-            "This is no optimizer.", expected="a name, a config or an Optimizer", received=repr(identifier)
+            "This is no optimizer.",
+            where="optimizer",
+            expected="a name, a config or an Optimizer",
+            received=repr(identifier),
         )
     return found

@@ -203,10 +203,12 @@ class Ftrl(Optimizer):
             "l2_regularization_strength",
             "l2_shrinkage_regularization_strength",
         ):
-            if getattr(self, name) < 0:
-                raise ArgumentError("The value is at least 0.", where=name, received=getattr(self, name))
+            if (value := getattr(self, name)) < 0:
+                raise ArgumentError("The value is negative.", where=f"Ftrl({name}=)", expected=">= 0", received=value)
         if learning_rate_power > 0:
-            raise ArgumentError("The power is at most 0.", where="learning_rate_power", received=learning_rate_power)
+            raise ArgumentError(
+                "The power is positive.", where="learning_rate_power", expected="<= 0", received=learning_rate_power
+            )
 
     def slot_groups(self) -> Sequence[Sequence[str]]:
         """Sums of squared gradients, and the linear terms."""

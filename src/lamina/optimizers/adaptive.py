@@ -233,7 +233,7 @@ class Lion(Optimizer):
     ) -> None:
         super().__init__(learning_rate, **options)
         if not 0 < beta_1 <= 1:
-            raise ArgumentError("beta_1 lies in (0, 1].", where="beta_1", received=beta_1)
+            raise ArgumentError("beta_1 is out of range.", where="beta_1", expected="0 < x <= 1", received=beta_1)
         self.beta_1 = beta_1
         self.beta_2 = beta_2
 

@@ -12,7 +12,7 @@ import torch
 
 from lamina.core import config as settings
 from lamina.core.capture import revive
-from lamina.core.errors import ShapeError, StateError, warn_once
+from lamina.core.errors import ArgumentError, ShapeError, StateError, unwritten, warn_once
 from lamina.core.naming import auto_name
 from lamina.core.registry import builtin, maybe_scope
 from lamina.core.serialization import serialize_keras_object
@@ -117,6 +117,13 @@ class Optimizer(OptimizerState):
     def apply_gradients(self, grads_and_vars: Any) -> Any:
         """One step with pairs of (gradient, variable)."""
         pairs = list(grads_and_vars)
+        if not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in pairs):
+            raise ArgumentError(
+                "These are no pairs.",
+                where="apply_gradients(grads_and_vars)",
+                expected="(gradient, variable) pairs",
+                fix="apply_gradients(zip(grads, variables)), or apply(grads, variables)",
+            )
         self.apply([gradient for gradient, _ in pairs], [variable for _, variable in pairs])
         return self._iterations
 
@@ -156,14 +163,10 @@ class Optimizer(OptimizerState):
 
     def _matched(self, grads: Sequence[Any], variables: Sequence[Any] | None) -> tuple[list[Tensor], list[Tensor]]:
         """Weights and gradients in one order, of one dtype and layout, those without a gradient left out."""
-        known = self._parameters
+        known, checked = self._parameters, self.built
         if variables is None:
             if not self.built:
-                raise StateError(
-                    "The optimizer does not know which weights these gradients are of.",
-                    where=f"optimizer '{self.name}'",
-                    fix="pass the variables too, or call optimizer.build(variables) first",
-                )
+                raise without_weights(self)
             variables = known
         elif not self.built:
             self.build(list(variables))
@@ -174,6 +177,7 @@ class Optimizer(OptimizerState):
                 where=f"optimizer '{self.name}'",
                 expected=len(variables),
                 received=len(grads),
+                fix="give one gradient, or None, for each variable",
             )
         parameters = known
         if len(variables) != len(known) or not all(map(operator.is_, variables, known)):
@@ -185,7 +189,8 @@ class Optimizer(OptimizerState):
                 missing = True
                 continue
             if (
-                gradient.dtype is not parameter.dtype
+                not checked
+                or gradient.dtype is not parameter.dtype
                 or gradient.layout is not torch.strided
                 or gradient.stride() != parameter.stride()
             ):
@@ -223,7 +228,7 @@ class Optimizer(OptimizerState):
                     "The optimizer was not built for this variable.",
                     where=f"optimizer '{self.name}'",
                     received=getattr(variable, "path", None) or f"a tensor of shape {tuple(variable.shape)}",
-                    fix="make a new optimizer for new variables; after sharding a model, build the optimizer anew",
+                    fix="call compile() again after changing or sharding a model; outside of fit, make a new optimizer",
                 )
         return list(variables)
 
@@ -233,7 +238,7 @@ class Optimizer(OptimizerState):
             raise StateError(
                 "No variable has a gradient.",
                 where=f"optimizer '{self.name}'",
-                fix="check that the loss depends on the weights, and that nothing on the way is detached",
+                fix="make layers in __init__, not in call(), and let nothing between weights and loss be detached",
             )
         names = [
             str(getattr(parameter, "path", None) or tuple(parameter.shape))
@@ -340,7 +345,7 @@ class Optimizer(OptimizerState):
             learning_rate: a number, or a tensor without axes.
             step: the number of this update, from 1: an int, or an integer tensor without axes.
         """
-        raise NotImplementedError(f"{type(self).__name__} must implement rule() or update_step().")
+        raise unwritten(self, "rule(self, ...)")
 
     @torch.no_grad()
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
@@ -447,21 +452,31 @@ class Optimizer(OptimizerState):
         return f"<{type(self).__name__} name={self.name}>"
 
 
+def without_weights(optimizer: OptimizerState) -> StateError:
+    """The error for gradients given to an optimizer that is not built, without their weights."""
+    return StateError(
+        "The optimizer does not know which weights these gradients are of.",
+        where=f"optimizer '{optimizer.name}'",
+        fix="pass the variables too, or call optimizer.build(variables) first",
+    )
+
+
 def _like(gradient: Any, parameter: Tensor) -> Tensor:
     """A gradient, which may be an array, in the dtype and memory layout of its weight."""
     if not isinstance(gradient, Tensor):
         gradient = convert_to_tensor(gradient, parameter.dtype, parameter.device)
     if gradient.layout is not torch.strided:
         gradient = gradient.to_dense()
-    if gradient.stride() == parameter.stride():
-        return gradient.to(parameter.dtype)
     if gradient.shape != parameter.shape:
         raise ShapeError(
             "A gradient does not have the shape of its weight.",
-            where=getattr(parameter, "path", None),
+            where=getattr(parameter, "path", "optimizer.apply(grads, variables)"),
             expected=tuple(parameter.shape),
             received=tuple(gradient.shape),
+            fix="give the gradients in the order of the variables",
         )
+    if gradient.stride() == parameter.stride():
+        return gradient.to(parameter.dtype)
     return torch.empty_like(parameter).copy_(gradient)
 
 

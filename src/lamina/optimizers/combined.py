@@ -13,7 +13,7 @@ from lamina.core.capture import Captured, revive
 from lamina.core.errors import ArgumentError, ArgumentTypeError, StateError
 from lamina.core.registry import builtin, maybe_scope
 from lamina.core.serialization import serialize_keras_object
-from lamina.optimizers.base import Optimizer, Options, Tensor
+from lamina.optimizers.base import Optimizer, Options, Tensor, without_weights
 from lamina.optimizers.blocks import kernels
 
 
@@ -68,6 +68,7 @@ class LossScaleOptimizer(Optimizer):
                     received=value,
                     fix=f"set {key} on the inner optimizer" if key in shared else "leave it out",
                 )
+        _require_optimizer(inner_optimizer, "LossScaleOptimizer(inner_optimizer)")
         super().__init__(0.0, name=name)
         self.inner_optimizer = inner_optimizer
         self.initial_scale = initial_scale
@@ -126,11 +127,7 @@ class LossScaleOptimizer(Optimizer):
     def _apply(self, grads: Sequence[Any], variables: Sequence[Any] | None) -> None:
         if not self.built:
             if variables is None:
-                raise StateError(
-                    "The optimizer does not know which weights these gradients are of.",
-                    where=f"optimizer '{self.name}'",
-                    fix="pass the variables too, or call optimizer.build(variables) first",
-                )
+                raise without_weights(self)
             self.build(list(variables))
         grads = [g.to_dense() if g is not None and g.layout is not torch.strided else g for g in grads]
         inner, scale = self.inner_optimizer, self.dynamic_scale
@@ -244,12 +241,14 @@ class OptimizerMap(Captured, MutableMapping[str, Optimizer]):
     """
 
     def __init__(self, default_optimizer: Optimizer, optimizer_map: dict[str, Optimizer] | None = None) -> None:
-        if not isinstance(default_optimizer, Optimizer):
-            raise ArgumentTypeError(
-                "The default is no optimizer.", where="default_optimizer", received=repr(default_optimizer)
-            )
+        _require_optimizer(default_optimizer, "OptimizerMap(default_optimizer=...)")
         if optimizer_map is not None and not isinstance(optimizer_map, dict):
-            raise ArgumentTypeError("The map is no dict.", where="optimizer_map", received=repr(optimizer_map))
+            raise ArgumentTypeError(
+                "The map is no dict.",
+                where="OptimizerMap(optimizer_map=...)",
+                expected='{"path or pattern": optimizer}',
+                received=repr(optimizer_map),
+            )
         self.default_optimizer = default_optimizer
         self.optimizer_map: dict[str, Optimizer] = optimizer_map or {}
 
@@ -258,16 +257,17 @@ class OptimizerMap(Captured, MutableMapping[str, Optimizer]):
             return self.optimizer_map[key]
         found = [pattern for pattern in self.optimizer_map if re.fullmatch(pattern, key)]
         if len(found) > 1:
-            raise ArgumentError("Several optimizers are named for one weight.", where=key, received=found)
+            raise ArgumentError(
+                "Several patterns fit one weight.", where=key, received=found, fix="make the patterns narrower"
+            )
         return self.optimizer_map[found[0]] if found else self.default_optimizer
 
     def __setitem__(self, key: str, optimizer: Optimizer) -> None:
         if key in self.optimizer_map:
-            raise ArgumentError("There is an optimizer for this key already.", where=key)
+            raise ArgumentError("The key has an optimizer already.", where=repr(key), fix=f"first del map[{key!r}]")
         if not isinstance(key, str):
-            raise ArgumentError("A key is a path or a pattern.", expected="str", received=repr(key))
-        if not isinstance(optimizer, Optimizer) or isinstance(optimizer, (LossScaleOptimizer, MultiOptimizer)):
-            raise ArgumentError("This cannot be an entry.", expected="a plain optimizer", received=repr(optimizer))
+            raise ArgumentError("A key is no path or pattern.", where="map[key]", expected="str", received=repr(key))
+        _require_plain(optimizer, f"map[{key!r}]")
         self.optimizer_map[key] = optimizer
 
     def __delitem__(self, key: str) -> None:
@@ -322,12 +322,7 @@ class MultiOptimizer(Optimizer):
 
     def _adopt(self, optimizer: Any) -> int:
         """The place of an optimizer in the list, put there if need be."""
-        if not isinstance(optimizer, Optimizer) or isinstance(optimizer, (LossScaleOptimizer, MultiOptimizer)):
-            raise ArgumentError(
-                "This cannot be one of several optimizers.",
-                expected="a plain optimizer",
-                received=repr(optimizer),
-            )
+        _require_plain(optimizer, f"optimizer '{self.name}'")
         for place, known in enumerate(self.optimizers):
             if known is optimizer:
                 return place
@@ -383,12 +378,15 @@ class MultiOptimizer(Optimizer):
             variables = self._parameters
         if not self.built and variables is not None:
             self.build(list(variables))
-        if variables is None or len(grads) != len(self._parameters):
+        if variables is None:
+            raise without_weights(self)
+        if len(grads) != len(self._parameters):
             raise StateError(
                 "Gradients and weights do not match one to one.",
                 where=f"optimizer '{self.name}'",
                 expected=len(self._parameters),
                 received=len(grads),
+                fix="give one gradient, or None, for each weight",
             )
         shares: list[tuple[list[Any], list[Any]]] = [([], []) for _ in self.optimizers]
         for gradient, variable in zip(grads, self._checked(variables), strict=True):
@@ -420,3 +418,21 @@ class MultiOptimizer(Optimizer):
             "loss_scale_factor": self.loss_scale_factor,
             "name": self.name,
         }
+
+
+def _require_optimizer(optimizer: Any, where: str) -> None:
+    if not isinstance(optimizer, Optimizer):
+        raise ArgumentTypeError(
+            "This is no optimizer.", where=where, expected="an Optimizer, such as Adam()", received=repr(optimizer)
+        )
+
+
+def _require_plain(optimizer: Any, where: str) -> None:
+    """Raise unless this can be one of several optimizers."""
+    if not isinstance(optimizer, Optimizer) or isinstance(optimizer, (LossScaleOptimizer, MultiOptimizer)):
+        raise ArgumentError(
+            "This cannot be one of several optimizers.",
+            where=where,
+            expected="a plain optimizer, such as Adam()",
+            received=repr(optimizer),
+        )

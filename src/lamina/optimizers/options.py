@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any, TypedDict
 
-from lamina.core.errors import ArgumentError, nearest, say_once
+from lamina.core.errors import ArgumentError, ArgumentTypeError, nearest, say_once
 from lamina.core.tensors import convert_to_numpy
 
 
@@ -26,6 +27,7 @@ class Options(TypedDict, total=False):
     name: str | None
 
 
+_NUMBER = re.compile(r"\b(float|int)\b")
 _DEFAULTS: dict[str, Any] = {"use_ema": False, "ema_momentum": 0.99}
 _SHARED = [
     inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=_DEFAULTS.get(name), annotation=kind)
@@ -46,10 +48,17 @@ def takes_options(after: str) -> Callable[[Callable[..., None]], Callable[..., N
         rest = inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)
         inserted = [p for p in _SHARED if p.name not in names]
         signature = inspect.Signature([*own[:place], *inserted, *own[place:], rest])
+        numbers = {p.name for p in signature.parameters.values() if _NUMBER.search(str(p.annotation))}
 
         @functools.wraps(init)
         def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
             given = signature.bind(self, *args, **kwargs).arguments
+            for name, value in given.items():
+                if value is not None and name in numbers and not hasattr(value, "__float__"):
+                    where = f"{type(self).__name__}({name}=...)"
+                    raise ArgumentTypeError(
+                        "This is no number.", where=where, expected="a number", received=repr(value)
+                    )
             init(given.pop("self"), **given.pop("kwargs", {}), **given)
 
         __init__.__signature__ = signature  # type: ignore[attr-defined]
@@ -69,7 +78,7 @@ def legacy(learning_rate: Any, kwargs: dict[str, Any]) -> Any:
         known = ("learning_rate", "weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "use_ema", "ema_momentum")
         raise ArgumentError(
             f"Unknown argument of an optimizer.{nearest(next(iter(kwargs)), known)}",
-            received=", ".join(kwargs),
+            where=f"{next(iter(kwargs))}=...",
             fix="check the spelling, or leave it out",
         )
     return learning_rate
@@ -95,22 +104,30 @@ def check_options(optimizer: Any) -> None:
     steps, frequency = optimizer.gradient_accumulation_steps, optimizer.ema_overwrite_frequency
     if steps and not steps >= 2:
         raise ArgumentError(
-            "Gradients are accumulated over 2 steps or more.",
+            "Gradients cannot be accumulated over fewer than 2 steps.",
             where="gradient_accumulation_steps",
+            expected="None, or 2 and more",
             received=steps,
         )
     if optimizer.use_ema and not 0 <= optimizer.ema_momentum <= 1:
         raise ArgumentError(
-            "The momentum of the average lies in [0, 1].",
+            "The momentum of the average is out of range.",
             where="ema_momentum",
+            expected="0 to 1",
             received=optimizer.ema_momentum,
         )
     if optimizer.use_ema and frequency and (not isinstance(frequency, int) or frequency < 1):
         raise ArgumentError(
-            "The frequency is a positive whole number, or None.",
+            "The frequency is not usable.",
             where="ema_overwrite_frequency",
+            expected="a positive whole number, or None",
             received=frequency,
         )
+    factor = optimizer.loss_scale_factor
+    if factor is not None and factor <= 0:
+        raise ArgumentError("The factor is not positive.", where="loss_scale_factor", expected="> 0", received=factor)
     clips = {name: getattr(optimizer, name) for name in ("clipnorm", "clipvalue", "global_clipnorm")}
     if sum(value is not None for value in clips.values()) > 1:
-        raise ArgumentError("Only one kind of clipping can be used.", where=", ".join(clips), received=clips)
+        raise ArgumentError(
+            "Several kinds of clipping are set.", where=", ".join(clips), expected="one of them", received=clips
+        )

@@ -11,7 +11,7 @@ import torch
 
 from lamina.core.capture import Captured
 from lamina.core.dtypes import torch_dtype
-from lamina.core.errors import ArgumentError
+from lamina.core.errors import ArgumentError, one_of, unwritten
 from lamina.core.registry import builtin
 from lamina.core.serialization import deserialize_keras_object, serialize_keras_object
 from lamina.core.tensors import convert_to_tensor
@@ -27,8 +27,8 @@ def _float(value: Any) -> Tensor:
 
 
 def _check_steps(name: str, steps: Any) -> None:
-    if steps <= 0:
-        raise ArgumentError("A schedule takes at least one step.", where=name, expected="> 0", received=steps)
+    if isinstance(steps, str) or steps <= 0:
+        raise ArgumentError("This is no number of steps.", where=name, expected="> 0", received=repr(steps))
 
 
 @builtin("keras.optimizers.schedules")
@@ -51,7 +51,7 @@ class LearningRateSchedule(Captured):
         Args:
             step: the number of steps made, an integer tensor without axes.
         """
-        raise NotImplementedError(f"{type(self).__name__} must implement __call__(step).")
+        raise unwritten(self, "__call__(self, step)")
 
 
 @builtin("keras.optimizers.schedules")
@@ -165,7 +165,7 @@ class PiecewiseConstantDecay(LearningRateSchedule):
     def __init__(self, boundaries: Sequence[float], values: Sequence[float], name: str = "PiecewiseConstant") -> None:
         if len(boundaries) != len(values) - 1:
             raise ArgumentError(
-                "There is one value more than there are boundaries.",
+                "Values and boundaries do not match: there is one value more.",
                 where="values",
                 expected=len(boundaries) + 1,
                 received=len(values),
@@ -384,11 +384,8 @@ class OneCycle(LearningRateSchedule):
     ) -> None:
         _check_steps("total_steps", total_steps)
         if not 0 <= pct_start <= 1:
-            raise ArgumentError("pct_start is a share.", where="pct_start", expected="in [0, 1]", received=pct_start)
-        if anneal_strategy not in ("cos", "linear"):
-            raise ArgumentError(
-                "Unknown strategy.", where="anneal_strategy", expected='"cos" or "linear"', received=anneal_strategy
-            )
+            raise ArgumentError("The share is out of range.", where="pct_start", expected="0 to 1", received=pct_start)
+        one_of(anneal_strategy, ("cos", "linear"), "OneCycle, anneal_strategy")
         self.max_learning_rate = max_learning_rate
         self.total_steps = total_steps
         self.pct_start = pct_start
@@ -446,7 +443,7 @@ class WarmUp(LearningRateSchedule):
         self, schedule: Any, warmup_steps: int, initial_learning_rate: float = 0.0, name: str = "WarmUp"
     ) -> None:
         if warmup_steps < 0:
-            raise ArgumentError("No rise is that short.", where="warmup_steps", expected=">= 0", received=warmup_steps)
+            raise ArgumentError("The length is negative.", where="warmup_steps", expected=">= 0", received=warmup_steps)
         self.schedule = schedule
         self.warmup_steps = warmup_steps
         self.initial_learning_rate = initial_learning_rate

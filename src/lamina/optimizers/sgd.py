@@ -46,7 +46,7 @@ class SGD(Optimizer):
     ) -> None:
         super().__init__(learning_rate, **options)
         if not 0 <= momentum <= 1:
-            raise ArgumentError("The momentum lies in [0, 1].", where="momentum", received=momentum)
+            raise ArgumentError("The momentum is out of range.", where="momentum", expected="0 to 1", received=momentum)
         self.momentum = float(momentum)
         self.nesterov = nesterov
 

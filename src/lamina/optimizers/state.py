@@ -198,7 +198,10 @@ class OptimizerState(Captured):
         given = list(initializer) if isinstance(initializer, (list, tuple)) else [initializer] * len(names)
         if len(given) != len(names):
             raise ArgumentError(
-                "There are not as many initializers as names.", expected=len(names), received=len(given)
+                "There are not as many initializers as names.",
+                where="add_optimizer_variables(initializer=...)",
+                expected=len(names),
+                received=len(given),
             )
         made: tuple[list[Any], ...] = tuple([] for _ in names)
         for variable in trainable_variables:
@@ -276,7 +279,10 @@ class OptimizerState(Captured):
             )
         if len(given) != len(own):
             raise ShapeError(
-                "The tensors do not match the variables one to one.", expected=len(own), received=len(given)
+                "The tensors do not match the variables one to one.",
+                where=f"optimizer '{self.name}'",
+                expected=len(own),
+                received=len(given),
             )
         return list(given)
 

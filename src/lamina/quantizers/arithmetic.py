@@ -159,10 +159,10 @@ def compute_quantization_parameters(
         (1.0, 0, 15.0)
     """
     if x is None or math.prod(x.shape) == 0:
-        raise ArgumentError("Weights to quantize cannot be empty.", received="None" if x is None else tuple(x.shape))
+        raise ArgumentError("There are no weights to quantize.", where="x", expected="a tensor of rank 2 or more")
     if len(x.shape) < 2:
         raise ShapeError(
-            "Weights to quantize must have a rank of at least 2.", received=f"rank {len(x.shape)}, {tuple(x.shape)}"
+            "The weights have too few axes.", where="x", expected="a tensor of rank 2 or more", received=tuple(x.shape)
         )
     x = as_tensor(x)
     outputs, inputs = x.shape[:2]
@@ -262,7 +262,7 @@ def pack_int4(arr: Any, axis: int = 0, dtype: Any = "int8") -> tuple[Tensor, tup
     _check_int4(dtype)
     values = as_tensor(arr)
     if standardize_dtype(values.dtype) != dtype:
-        raise DTypeError("Packing takes another dtype.", expected=dtype, received=standardize_dtype(values.dtype))
+        raise DTypeError("The array has another dtype.", where="pack_int4(arr)", expected=dtype, received=values.dtype)
     size = values.shape[axis]
     pairs = values.view(torch.uint8).movedim(axis, 0)
     if size % 2:
@@ -294,7 +294,7 @@ def unpack_int4(packed: Any, orig_len: int, axis: int = 0, dtype: Any = "int8") 
     _check_int4(dtype)
     packed = as_tensor(packed)
     if packed.dtype not in (torch.int8, torch.uint8):
-        raise DTypeError("Unpacking takes bytes.", expected="int8 or uint8", received=standardize_dtype(packed.dtype))
+        raise DTypeError("These are no bytes.", where="packed", expected="int8 or uint8", received=packed.dtype)
     axis %= packed.ndim
     if dtype == "int8":
         signed = packed.view(torch.int8)
@@ -307,7 +307,7 @@ def unpack_int4(packed: Any, orig_len: int, axis: int = 0, dtype: Any = "int8") 
 
 def _check_int4(dtype: Any) -> None:
     if dtype not in ("int8", "uint8"):
-        raise ArgumentError("Integers of 4 bits stand in bytes.", expected="'int8' or 'uint8'", received=repr(dtype))
+        raise ArgumentError("This is no dtype of bytes.", where="dtype", expected="int8 or uint8", received=repr(dtype))
 
 
 def int_matmul(left: Tensor, right: Tensor) -> Tensor:

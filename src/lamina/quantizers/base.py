@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from lamina.core.capture import Captured
-from lamina.core.errors import ArgumentError
+from lamina.core.errors import ArgumentError, unwritten
 from lamina.core.naming import to_snake_case
 from lamina.core.registry import builtin, lookup
 from lamina.core.serialization import deserialize_keras_object, serialize_keras_object
@@ -47,7 +47,7 @@ class Quantizer(Captured):
             NotImplementedError: this is the base class.
         """
         if type(self) is Quantizer:
-            raise NotImplementedError("Quantizer does not implement get_config(): a subclass has one.")
+            raise unwritten(self, "get_config(self)")
         return super().get_config()
 
 

@@ -39,10 +39,11 @@ class Calibration(abc.ABC):
             ShapeError: its size is not that of the kernel.
         """
         if inputs is None or inputs.numel() == 0:
-            raise ArgumentError(f"Inputs to calibrate with cannot be {'None' if inputs is None else 'empty'}.")
+            raise ArgumentError("There is nothing to calibrate with.", where="inputs", expected=f"(..., {rows})")
         if inputs.ndim < 2 or inputs.shape[-1] != rows:
             raise ShapeError(
                 "Inputs to calibrate with do not match the kernel.",
+                where="inputs",
                 expected=f"(..., {rows})",
                 received=f"rank {inputs.ndim}, {tuple(inputs.shape)}",
             )

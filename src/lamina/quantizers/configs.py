@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 from lamina.core.capture import Captured, constructor, revive
-from lamina.core.errors import ArgumentError
+from lamina.core.errors import ArgumentError, one_of, unwritten
 from lamina.core.policies import MODES
 from lamina.core.registry import builtin
 from lamina.quantizers.base import AbsMaxQuantizer
@@ -38,7 +38,7 @@ class QuantizationConfig(Captured):
         Raises:
             NotImplementedError: the class has none.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no mode: a subclass of QuantizationConfig has one.")
+        raise unwritten(self, "mode(self)")
 
     def policy_string(self) -> str:
         """The mode with its settings, as dtype policies spell it."""
@@ -111,20 +111,24 @@ class Int4QuantizationConfig(QuantizationConfig):
         super().__init__(weight_quantizer, None if default else activation_quantizer)
         if block_size is not None and block_size != -1 and block_size <= 0:
             raise ArgumentError(
-                "block_size must be None, -1, or a positive integer.", received=f"block_size={block_size}"
+                "The size of blocks is not usable.",
+                where="block_size",
+                expected="None, -1, or a positive integer",
+                received=block_size,
             )
         self.block_size = block_size
         if self.groups and (self.weight_quantizer is not None or self.activation_quantizer is not None):
             raise ArgumentError(
-                "A block_size does not go with quantizers: int4 sub-channel quantization does not support custom "
-                "quantizers.",
+                "A block_size does not go with quantizers of your own.",
+                where="Int4QuantizationConfig",
                 received=f"block_size={block_size}",
                 fix="set block_size=None, or leave the quantizers out",
             )
         if weight_quantizer is not None and tuple(weight_quantizer.value_range) != (-8, 7):
             raise ArgumentError(
-                "Integers of 4 bits have a value_range=(-8, 7).",
+                "The range does not fit into integers of 4 bits.",
                 where="weight_quantizer",
+                expected="value_range=(-8, 7)",
                 received=f"value_range={weight_quantizer.value_range}",
             )
         _check_output_dtype(self)
@@ -197,9 +201,10 @@ class CalibratedConfig(QuantizationConfig):
     def _check(self, name: str, valid: bool, expected: str) -> None:
         if not valid:
             raise ArgumentError(
-                f"Invalid {name}: {name} must be {expected}.",
-                where=type(self).__name__,
-                received=f"{name}={getattr(self, name)}",
+                f"{name} is not usable.",
+                where=f"{type(self).__name__}({name}=...)",
+                expected=expected,
+                received=repr(getattr(self, name)),
             )
 
     def dtype_policy_string(self) -> str:
@@ -359,24 +364,34 @@ def resolve_config(mode: str | None, config: Any) -> QuantizationConfig:
     mode, config = (config, None) if isinstance(config, str) else (mode, config)
     if config is not None and not isinstance(config, QuantizationConfig):
         raise ArgumentError(
-            "Argument `config` must be an instance of `QuantizationConfig`.", received=f"config={config!r}"
+            "This is no config.",
+            where="quantize(config=...)",
+            expected="a QuantizationConfig, such as Int8QuantizationConfig()",
+            received=repr(config),
         )
     if mode is None and config is None:
-        raise ArgumentError("You must provide either `mode` or `config` to `quantize`.")
-    found = config.mode if config is not None and mode is None else mode
-    if found not in MODES:
-        raise ArgumentError("Invalid quantization mode.", expected=f"one of {MODES}", received=f"mode={found!r}")
+        raise ArgumentError("There is neither a mode nor a config.", where="quantize()", fix='model.quantize("int8")')
+    found = config.mode if config is not None and mode is None else str(mode)
+    one_of(found, MODES, "quantize, mode")
     if config is None:
         if found not in _DEFAULTS:
             name = {"gptq": "GPTQConfig", "awq": "AWQConfig"}[found]
-            raise ArgumentError(f"For {found.upper()}, you must pass a `{name}` as `config`.", where="quantize()")
+            raise ArgumentError(f"{found} needs a config.", where="quantize()", fix=f"quantize(config={name}(...))")
         return _DEFAULTS[found]()
     if config.mode != found:
-        raise ArgumentError(f"Contradictory arguments: mode='{found}' but config.mode='{config.mode}'.")
+        raise ArgumentError(
+            "Mode and config contradict each other.",
+            where="quantize(mode, config)",
+            expected=f"mode={config.mode!r}, or none",
+            received=f"mode={found!r}",
+        )
     needed = {"gptq": GPTQConfig, "awq": AWQConfig}.get(found, QuantizationConfig)
     if not isinstance(config, needed):
         raise ArgumentError(
-            f"Mode '{found}' requires a valid `config` of type `{needed.__name__}`.", received=type(config).__name__
+            f"The config does not belong to mode {found!r}.",
+            where="quantize(config=...)",
+            expected=needed.__name__,
+            received=type(config).__name__,
         )
     return config
 
@@ -385,6 +400,8 @@ def _check_output_dtype(config: QuantizationConfig) -> None:
     quantizer = config.weight_quantizer
     if quantizer is not None and quantizer.output_dtype != "int8":
         raise ArgumentError(
-            f"{type(config).__name__} requires a weight_quantizer with output_dtype='int8'.",
-            received=f"output_dtype={quantizer.output_dtype}",
+            "The quantizer makes other numbers than int8.",
+            where=f"{type(config).__name__}(weight_quantizer=...)",
+            expected="output_dtype='int8'",
+            received=f"output_dtype={quantizer.output_dtype!r}",
         )

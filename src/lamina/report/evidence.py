@@ -70,7 +70,12 @@ def gather(model: Any, x: Any, y: Any = None) -> Evidence | None:
     finally:
         model.train(was_training)
     if not found:
-        raise DataError("There is no sample to look at.", where="report")
+        raise DataError(
+            "There is no sample to look at.",
+            where="the samples of a report",
+            expected="arrays of at least one sample, or at least one batch (x, y)",
+            received=type(x).__name__,
+        )
     arrays = [np.concatenate([convert_to_numpy(part[i]) for part in found])[:SAMPLES] for i in range(3)]
     return Evidence(*arrays, kind=_kind(arrays[1], arrays[2]))
 

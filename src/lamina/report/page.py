@@ -6,6 +6,7 @@ import datetime
 import html
 import os
 import platform
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,11 +31,12 @@ class Progress(NamedTuple):
     """How far a training is.
 
     Args:
-        state: "running", "finished" or "stopped".
+        state: "running", "finished", "stopped", or "failed" where an exception ended it.
         epoch: how many epochs are done.
         epochs: how many there shall be.
         refresh: seconds after which a browser loads the page again; None for never.
         batches: results along the way, by name: numbers of steps, and values.
+        reason: why it failed.
     """
 
     state: str = "finished"
@@ -42,6 +44,7 @@ class Progress(NamedTuple):
     epochs: int | None = None
     refresh: int | None = None
     batches: Mapping[str, tuple[Sequence[float], Sequence[float]]] = {}
+    reason: str = ""
 
 
 FINISHED = Progress()
@@ -108,8 +111,8 @@ def write_report(
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{_e(title)}</title>'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">{refresh}<style>{STYLE}</style></head>'
-        f'<body data-state="{progress.state}"><main><header><h1>{_e(title)}</h1><p class="soft">{_e(_status(progress))}'
-        f'</p><nav>{links}</nav></header><div class="tiles">{_tiles(results, model)}</div>{body}</main></body></html>\n'
+        f"<body{_state(progress)}><main><header><h1>{_e(title)}</h1>{_status(progress)}"
+        f"<nav>{links}</nav></header>{_tiles(results, model)}{body}</main></body></html>\n"
     )
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = target.with_name(f".{target.name}.{os.getpid()}")
@@ -125,7 +128,13 @@ def checked(path: str | os.PathLike[str]) -> Path:
         ArgumentError: it does not end as one does.
     """
     if Path(path).suffix.lower() not in (".html", ".htm"):
-        raise ArgumentError("A report is a page.", where="report", expected="a path ending in .html", received=path)
+        raise ArgumentError(
+            "The report would be no page.",
+            where="report",
+            expected="a path ending in .html",
+            received=path,
+            fix=f"report={Path(path).with_suffix('.html').name!r}" if Path(path).name else None,
+        )
     return Path(path)
 
 
@@ -137,7 +146,48 @@ def _status(progress: Progress) -> str:
     now = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
     done = "" if progress.epoch is None else f", epoch {progress.epoch}"
     done += f" of {progress.epochs}" if done and progress.epochs else ""
-    return f"{progress.state}{done} · written {now} · lamina {__version__}"
+    told = f'<p class="soft">{_e(f"{progress.state}{done} · written {now} · lamina {__version__}")}</p>'
+    if progress.state == "running":
+        return f'{told}<p class="soft">{_e(_promise(progress.refresh))}</p>'
+    return told + (f'<p class="reason">{_e(progress.reason)}</p>' if progress.reason else "")
+
+
+def _promise(refresh: int | None) -> str:
+    """What a reader who sees no news may conclude: a page without script cannot look at the clock."""
+    again = "written anew after epochs" if refresh is None else f"written anew after epochs, at most every {refresh} s"
+    return f"This page is {again}, by process {os.getpid()} on {platform.node()}; if that is gone, so is the training."
+
+
+def _state(progress: Progress) -> str:
+    """What programs that serve the page need to know of it."""
+    process = f' data-process="{_e(platform.node())} {os.getpid()}"' if progress.state == "running" else ""
+    return f' data-state="{progress.state}"{process}'
+
+
+GONE = '<p class="reason">The process of this training is gone; what stands here is the last it wrote.</p>'
+_RUNNING = re.compile(r'<body data-state="running" data-process="([^" ]*) (\d+)">')
+
+
+def is_abandoned(text: str) -> bool:
+    """Whether a page says of a training that it is running, and the process on this machine is no more.
+
+    Args:
+        text: the page.
+
+    Example:
+        >>> is_abandoned(f'<body data-state="running" data-process="{platform.node()} {os.getpid()}">')
+        False
+    """
+    found = _RUNNING.search(text)
+    if found is None or html.unescape(found[1]) != platform.node() or os.name != "posix":
+        return False
+    try:
+        os.kill(int(found[2]), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        return False
+    return False
 
 
 def _number(value: Any) -> str:
@@ -152,7 +202,8 @@ def _tiles(results: Mapping[str, Sequence[Any]], model: Any) -> str:
     told = [(name, _number(values[-1])) for name, values in results.items() if len(values)][:8]
     if model is not None and model.built:
         told.append(("weights", f"{sum(weight.numel() for weight in model.weights):,}"))
-    return "".join(f'<div class="tile"><span class="soft">{_e(name)}</span><b>{_e(v)}</b></div>' for name, v in told)
+    tiles = "".join(f'<div class="tile"><span class="soft">{_e(name)}</span><b>{_e(v)}</b></div>' for name, v in told)
+    return f'<div class="tiles">{tiles}</div>'
 
 
 def _floats(values: Sequence[Any]) -> list[float] | None:
@@ -212,8 +263,13 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[Any]], numbers: int = 0
 
 
 def _facts(facts: Mapping[str, Any]) -> str:
-    rows = "".join(f"<tr><th>{_e(name)}</th><td>{_e(value)}</td></tr>" for name, value in facts.items())
+    rows = "".join(f"<tr><th>{_breakable(name)}</th><td>{_breakable(value)}</td></tr>" for name, value in facts.items())
     return f'<table class="facts"><tbody>{rows}</tbody></table>' if rows else ""
+
+
+def _breakable(text: Any) -> str:
+    """Text that may go on in a new line after an underscore, a comma or an equals sign."""
+    return re.sub(r"([_,=])", r"\1<wbr>", _e(text))
 
 
 def architecture_of(model: Any) -> str:
@@ -282,14 +338,21 @@ def _confusion(found: Evidence, names: Sequence[str] | None) -> str:
         pairs = [divmod(int(place), len(matrix)) for place in worst if off.flat[place]]
         rows = [[_name(row, names), _name(column, names), off[row, column]] for row, column in pairs]
         return f'<p class="soft">{_e(note)}</p>{_table(["true", "taken for", "times"], rows, 1)}'
-    heads = "".join(f'<th scope="col">{_e(_name(i, names))}</th>' for i in range(len(matrix)))
+    told = [_name(i, names) for i in range(len(matrix))]
+    kind = ' class="long"' if max(map(len, told)) > 3 else ""
+    heads = "".join(f'<th scope="col"{kind}>{_e(name)}</th>' for name in told)
     rows = ""
     for i, row in enumerate(matrix):
         shares = 85 * row / max(row.sum(), 1)
-        cells = "".join(f'<td style="--share:{s:.0f}%">{n}</td>' for n, s in zip(row, shares, strict=True))
-        rows += f'<tr><th scope="row">{_e(_name(i, names))}</th>{cells}</tr>'
+        cells = "".join(_matrix_cell(n, s) for n, s in zip(row.tolist(), shares, strict=True))
+        rows += f'<tr><th scope="row">{_e(told[i])}</th>{cells}</tr>'
     table = f"<thead><tr><td></td>{heads}</tr></thead><tbody>{rows}</tbody>"
     return f'<p class="soft">{_e(note)}</p><div class="wide"><table class="matrix">{table}</table></div>'
+
+
+def _matrix_cell(times: int, share: float) -> str:
+    kind = "" if times and share <= 45 else f' class="{"most" if times else "none"}"'
+    return f'<td{kind} style="--share:{share:.0f}%">{times}</td>'
 
 
 def _samples(found: Evidence, names: Sequence[str] | None) -> str:
@@ -322,7 +385,7 @@ def _samples(found: Evidence, names: Sequence[str] | None) -> str:
     for i in places[:12]:
         told = captions[i] or ", ".join(map(_number, found.told[i].reshape(-1)[:6]))
         rows.append([*map(_number, flat[i, :columns]), *([""] * (flat.shape[1] > columns)), told])
-    return chart + _table(heads, rows, 1)
+    return chart + _table(heads, rows, len(heads))
 
 
 def _figure(image: np.ndarray, caption: str, right: bool, low: float, high: float) -> str:
@@ -333,8 +396,14 @@ def _figure(image: np.ndarray, caption: str, right: bool, low: float, high: floa
 
 
 def _execution(model: Any) -> str:
-    told = model.execution_report() if hasattr(model, "execution_report") and model.optimizer is not None else None
-    return f"<pre>{_e(told)}</pre>" if told is not None else ""
+    if getattr(model, "execution_report", None) is None or model.optimizer is None:
+        return ""
+    return _facts({kind: _run(step) for kind, step in model.execution_report().steps.items()})
+
+
+def _run(step: Any) -> str:
+    times = (("eager", step.eager_ms), ("compiled", step.compiled_ms))
+    return " · ".join([step.runs, step.why, *(f"{name} {took:.3f} ms" for name, took in times if took is not None)])
 
 
 def _compile(model: Any) -> str:

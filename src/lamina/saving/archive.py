@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Protocol
 
 from lamina.core.errors import FileError
 from lamina.core.limits import DEFAULT, Limits
-from lamina.saving.files import open_file
+from lamina.saving.files import AGAIN, open_file
 
 CONFIG = "config.json"
 METADATA = "metadata.json"
@@ -33,13 +33,29 @@ _ENTRY_BYTES = 2048
 # Containers and commas in a JSON text take this much less memory each than the text may have bytes.
 _CONTAINERS, _COMMAS = 32, 4
 _BLOCK = 1 << 20
+_TRUST = "if the file is to be trusted, pass limits=lamina.saving.Limits({}=...)"
 
 
 def newest(path: str | os.PathLike[str]) -> Path:
-    """The checkpoint with the highest number in a folder of checkpoints; any other path as it is."""
+    """The checkpoint with the highest number in a folder of checkpoints; any other path as it is.
+
+    Raises:
+        FileError: what has that number is no folder.
+    """
     place = Path(os.fspath(path))
     steps = [entry.name for entry in place.iterdir() if entry.name.isdecimal()] if place.is_dir() else []
-    return place / max(steps, key=int) if steps and not (place / CONFIG).is_file() else place
+    if not steps or (place / CONFIG).is_file():
+        return place
+    found = place / max(steps, key=lambda name: (len(name.lstrip("0")), name.lstrip("0")))
+    if found.is_symlink() or not found.is_dir():
+        raise FileError(
+            "A checkpoint among others is no folder.",
+            where=str(found),
+            expected="a folder",
+            received="a link" if found.is_symlink() else "a file",
+            fix="remove it, or name the checkpoint that you mean",
+        )
+    return found
 
 
 class Archive(Protocol):
@@ -156,7 +172,10 @@ class ZipArchive:
     def _member(self, name: str) -> zipfile.ZipInfo:
         if name not in self.members:
             raise FileError(
-                f"The archive lacks {name}.", where=self.label, received=", ".join(sorted(self.members)[:12])
+                f"The archive lacks {name}.",
+                where=self.label,
+                expected=name,
+                received=", ".join(sorted(self.members)[:12]) or "no members",
             )
         return self.members[name]
 
@@ -197,7 +216,13 @@ class ZipArchive:
     def _check_content(self, window: Window, info: zipfile.ZipInfo) -> None:
         checksum = _checksum(window)
         if window.tell() != info.file_size or checksum != info.CRC:
-            raise FileError("The file is damaged: its checksum is wrong.", where=f"{self.label}: {info.filename}")
+            raise FileError(
+                "The file is damaged: a checksum is wrong.",
+                where=f"{self.label}: {info.filename}",
+                expected=f"{info.CRC:08x}",
+                received=f"{checksum:08x}",
+                fix=AGAIN,
+            )
         window.seek(0)
 
     def _copy(self, info: zipfile.ZipInfo, target: BinaryIO) -> None:
@@ -221,7 +246,7 @@ class ZipArchive:
             struct.error,
         ) as error:
             raise FileError(
-                "The file is damaged.", where=f"{self.label}: {info.filename}", received=str(error)
+                "The file is damaged.", where=f"{self.label}: {info.filename}", received=str(error), fix=AGAIN
             ) from error
 
     def extract_assets(self, folder: Path) -> None:
@@ -254,7 +279,7 @@ class FolderArchive:
     def _path(self, name: str) -> Path:
         path = self.folder / name
         if path.is_symlink():
-            raise FileError("A member of a saved model is a link.", where=str(path), fix="copy the files in its place")
+            raise _link(path)
         if not path.is_file():
             raise FileError(f"The folder lacks {name}.", where=self.label, expected=f"{CONFIG}, {WEIGHTS}")
         return path
@@ -264,7 +289,12 @@ class FolderArchive:
         with self._path(name).open("rb") as file:
             content = file.read(self.limits.json_bytes + 1)
         if len(content) > self.limits.json_bytes:
-            raise FileError(f"{name} is too long.", where=self.label, expected=f"at most {self.limits.json_bytes}")
+            raise FileError(
+                f"{name} is too long.",
+                where=self.label,
+                expected=f"at most {self.limits.json_bytes} bytes",
+                fix=_TRUST.format("json_bytes"),
+            )
         return decoded(content, f"{self.label}: {name}")
 
     @contextlib.contextmanager
@@ -274,15 +304,41 @@ class FolderArchive:
             yield file
 
     def extract_assets(self, folder: Path) -> None:
-        """Copy the assets into a folder; links among them are not followed."""
-        root = self.folder / ASSETS
+        """Copy the assets into a folder; links among them are not followed.
+
+        Raises:
+            FileError: the folder of assets is a link itself, or its files are larger than what is stored.
+        """
+        root, limits = self.folder / ASSETS, self.limits
+        if root.is_symlink():
+            raise _link(root)
         paths = [path for path in sorted(root.rglob("*")) if not path.is_symlink()] if root.is_dir() else []
-        for path in paths[: self.limits.members]:
+        sizes = [(info.st_size, getattr(info, "st_blocks", info.st_size) << 9) for info in map(Path.stat, paths)]
+        declared, stored = sum(size for size, _ in sizes), sum(size for _, size in sizes)
+        if declared > limits.floor + limits.expansion * stored:
+            raise FileError(
+                "The assets would grow to far more than they hold.",
+                where=str(root),
+                expected=f"at most {limits.expansion} times {stored} bytes",
+                received=f"{declared} bytes",
+                fix=_TRUST.format("expansion"),
+            )
+        for path in paths[: limits.members]:
             target = folder / path.relative_to(root)
             if path.is_dir():
                 target.mkdir(parents=True, exist_ok=True)
             elif path.is_file() and target.parent.is_dir():
                 shutil.copyfile(path, target)
+
+
+def _link(path: Path) -> FileError:
+    return FileError(
+        "A member of a saved model is a link.",
+        where=str(path),
+        expected="plain files and folders",
+        received="a link",
+        fix="copy what it points to in its place",
+    )
 
 
 class Window(io.RawIOBase):
@@ -404,7 +460,10 @@ def check_member_name(name: str, label: str) -> None:
     unsafe = not name or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name or ":" in parts[0]
     if unsafe or len(name) > 1024:
         raise FileError(
-            "The archive is refused. A member's name leads out of it.", where=label, received=repr(name[:120])
+            "The archive is refused. A member's name leads out of it.",
+            where=label,
+            expected="relative names without '..', backslashes, drives and null bytes, of at most 1024 characters",
+            received=repr(name[:120]),
         )
 
 
@@ -413,7 +472,7 @@ def decoded(content: bytes, label: str) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise FileError("The text is damaged.", where=label, received=str(error)) from error
+        raise FileError("The text is damaged.", where=label, expected="UTF-8", received=str(error)) from error
 
 
 def parse_json(text: str, label: str, limits: Limits = DEFAULT) -> dict[str, Any]:
@@ -432,27 +491,45 @@ def parse_json(text: str, label: str, limits: Limits = DEFAULT) -> dict[str, Any
         {'units': 3}
     """
     if len(text) > limits.json_bytes:
-        raise FileError("The JSON text is too long.", where=label, expected=f"at most {limits.json_bytes} characters")
+        raise FileError(
+            "The JSON text is too long.",
+            where=label,
+            expected=f"at most {limits.json_bytes} characters",
+            received=f"{len(text)} characters",
+            fix=_TRUST.format("json_bytes"),
+        )
     # Counted before anything is parsed: an empty list takes 2 characters and 64 bytes.
     if text.count("[") + text.count("{") > limits.json_bytes // _CONTAINERS or (
         text.count(",") > limits.json_bytes // _COMMAS
     ):
-        raise FileError("The JSON text holds too many values.", where=label)
+        raise FileError(
+            "The JSON text holds too many values.",
+            where=label,
+            expected=f"at most {limits.json_bytes // _CONTAINERS} lists and dicts, and 8 times as many commas",
+            fix=_TRUST.format("json_bytes"),
+        )
     try:
-        value = json.loads(text, object_pairs_hook=_unique)
+        value = json.loads(text, object_pairs_hook=lambda pairs: _unique(pairs, label))
     except (ValueError, RecursionError) as error:
         if isinstance(error, FileError):
             raise
-        raise FileError("The JSON text cannot be read.", where=label, received=str(error)) from error
+        raise FileError(
+            "The JSON text cannot be read.", where=label, expected="JSON", received=str(error), fix=AGAIN
+        ) from error
     if not isinstance(value, dict):
-        raise FileError("The JSON text is no object.", where=label, received=type(value).__name__)
+        raise FileError("The JSON text is no object.", where=label, expected="{...}", received=type(value).__name__)
     level: list[Any] = [value]
     for _ in range(limits.depth):
         level = [item for holder in level for item in (holder.values() if isinstance(holder, dict) else holder)]
         level = [item for item in level if isinstance(item, (dict, list))]
         if not level:
             return value
-    raise FileError("The JSON text is nested too deeply.", where=label, expected=f"at most {limits.depth} levels")
+    raise FileError(
+        "The JSON text is nested too deeply.",
+        where=label,
+        expected=f"at most {limits.depth} levels",
+        fix=_TRUST.format("depth"),
+    )
 
 
 def _contents_bytes(file: BinaryIO) -> int:
@@ -469,10 +546,10 @@ def _contents_bytes(file: BinaryIO) -> int:
     return 0 if length == 0xFFFFFFFF else length
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, Any]], label: str) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) != len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise FileError("The JSON text gives a key twice.", received=repr(twice))
+        raise FileError("The JSON text gives a key twice.", where=label, expected="each key once", received=repr(twice))
     return table

@@ -9,6 +9,7 @@ import threading
 import warnings
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,8 +17,9 @@ import numpy as np
 import torch
 
 from lamina.core.errors import FileError
+from lamina.core.forms import ANYTHING, COUNT, Rule, check, described, one_of, refuse
 from lamina.core.limits import DEFAULT, Limits
-from lamina.saving.archive import Archive, open_archive, parse_json
+from lamina.saving.archive import Archive, ZipArchive, open_archive, parse_json
 from lamina.saving.files import replacing
 from lamina.saving.hdf5_format import is_usable
 
@@ -27,6 +29,9 @@ STATE, ARRAYS = "state.json", "arrays.bin"
 _ENDING = ".checkpoint"
 _CHUNK = 16 << 20
 _KINDS = "biufc"
+# What is written is nested far less; the reader takes three calls for a level.
+_DEPTH = 150
+_FIX = "delete the file, so that the one before it counts, or begin anew in another folder"
 _DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (
@@ -70,7 +75,7 @@ class Snapshot:
             return {"tensor": self._kept(_copied(value))}
         raise FileError(
             "This cannot be written to a checkpoint.",
-            where=path,
+            where=path or "the checkpoint",
             expected="numbers, text, arrays and tensors, in dicts and lists",
             received=f"{value!r:.60} ({type(value).__name__})",
         )
@@ -97,7 +102,12 @@ class Snapshot:
 
 def _key(key: Any, path: str) -> Any:
     if not isinstance(key, (str, int)):
-        raise FileError("A name in a checkpoint is text or a number.", where=path, received=repr(key))
+        raise FileError(
+            "A name in what a checkpoint shall hold is neither text nor a number.",
+            where=path or "the checkpoint",
+            expected="keys of dicts that are text or whole numbers",
+            received=f"{key!r:.60} ({type(key).__name__})",
+        )
     return key
 
 
@@ -119,56 +129,115 @@ def read_checkpoint(path: Path | BinaryIO, limits: Limits = DEFAULT) -> Any:
     Raises:
         FileError: the file is damaged, or no checkpoint.
     """
+    label = str(path) if isinstance(path, Path) else "the file object"
+    if isinstance(path, Path) and path.exists() and (path.is_symlink() or not path.is_file()):
+        raise FileError("A checkpoint is no plain file.", where=label, expected="a file", received=_sort(path))
     with open_archive(path, limits) as archive:
-        label = str(path) if isinstance(path, Path) else "the file object"
-        content = parse_json(archive.text(STATE), label, limits)
-        if content.get("format") != 1 or not isinstance(content.get("table"), list):
-            raise FileError("This is no checkpoint that this version can read.", where=label)
-        tensors = _tensors(archive, content["table"], label)
-        try:
-            return _unpacked(content["tree"], tensors)
-        except (KeyError, IndexError, TypeError, ValueError, RecursionError) as error:
-            raise FileError("The checkpoint is damaged.", where=label, received=repr(error)) from error
+        if isinstance(archive, ZipArchive) and (others := archive.members.keys() - {STATE, ARRAYS}):
+            refuse(label, sorted(others)[0][:120], f"{STATE} and {ARRAYS} alone", "a member of another name")
+        bounds = replace(limits, depth=min(limits.depth, _DEPTH))
+        content = parse_json(archive.text(STATE), f"{label}: {STATE}", bounds)
+        check(content.get("format"), _FORMAT, label, "format")
+        check(content, {"format": _FORMAT, "table": [_ENTRY], "tree": ANYTHING}, label)
+        reading = _Reading(label, _tensors(archive, content["table"], label))
+        value = reading.unpacked(content["tree"], "")
+        if reading.taken != len(reading.tensors):
+            refuse(label, "table", f"{reading.taken} arrays, which the tree names", f"{len(reading.tensors)} arrays")
+        return value
+
+
+_FORMAT = Rule("1, the format that this version reads", lambda value: type(value) is int and value == 1)
+_ENTRY = {"dtype": one_of(*_DTYPES), "shape": [COUNT], "at": COUNT, "size": COUNT}
+
+
+def _sort(path: Path) -> str:
+    return "a link" if path.is_symlink() else "a folder" if path.is_dir() else "a device or a pipe"
 
 
 def _tensors(archive: Archive, table: list[Any], label: str) -> list[Tensor]:
     with archive.binary(ARRAYS) as file:
         end = file.seek(0, os.SEEK_END)
         tensors, at = [], 0
-        for entry in table:
+        for index, entry in enumerate(table):
             # One after the other, so that no two share bytes and all together are no larger than the file.
-            tensors.append(_tensor(file, entry, at, end, label))
+            tensors.append(_tensor(file, entry, at, end, f"{label}: table/{index}"))
             at += tensors[-1].nbytes
         return tensors
 
 
-def _tensor(file: BinaryIO, entry: Any, start: int, end: int, label: str) -> Tensor:
-    try:
-        dtype, shape, at, size = (_DTYPES[entry["dtype"]], *(entry[key] for key in ("shape", "at", "size")))
-        numbers = [at, size, *shape]
-    except (KeyError, TypeError) as error:
-        raise FileError("The checkpoint is damaged.", where=label, received=repr(entry)[:80]) from error
-    right = all(type(number) is int and number >= 0 for number in numbers) and at == start and size <= end - start
-    if not right or not is_usable(shape) or math.prod(shape) * dtype.itemsize != size:
-        raise FileError("The checkpoint is damaged: an array does not lie within it.", where=label)
+def _tensor(file: BinaryIO, entry: dict[str, Any], start: int, end: int, where: str) -> Tensor:
+    dtype, shape, at, size = _DTYPES[entry["dtype"]], entry["shape"], entry["at"], entry["size"]
+    usable = is_usable(shape) and math.prod(shape) * dtype.itemsize == size
+    if not usable or at != start or size > end - start:
+        raise FileError(
+            "The checkpoint is damaged: an array does not lie where it must.",
+            where=where,
+            expected=f"an array from byte {start} on, as large as dtype and shape say, within {end} bytes",
+            received=f"{entry['dtype']} {tuple(shape)!s:.80}, {size} bytes at {at}",
+            fix=_FIX,
+        )
     values = torch.empty(size, dtype=torch.uint8)
     file.seek(at)
-    if size and file.readinto(values.numpy().data) != size:  # type: ignore[attr-defined]
-        raise FileError("The checkpoint is damaged: an array is cut off.", where=label)
+    if size and (count := file.readinto(values.numpy().data)) != size:  # type: ignore[attr-defined]
+        raise FileError(
+            "The checkpoint is damaged: an array is cut off.",
+            where=where,
+            expected=f"{size} bytes",
+            received=f"{count} bytes",
+            fix=_FIX,
+        )
     return values.view(dtype).reshape(shape)
 
 
-def _unpacked(node: Any, tensors: list[Tensor]) -> Any:
-    if isinstance(node, list):
-        return [_unpacked(part, tensors) for part in node]
-    if not isinstance(node, dict):
-        return node
-    ((kind, content),) = node.items()
-    if kind == "dict":
-        return {key: _unpacked(part, tensors) for key, part in content}
-    if kind == "tuple":
-        return tuple(_unpacked(part, tensors) for part in content)
-    return tensors[content] if kind == "tensor" else tensors[content].numpy()
+class _Reading:
+    """Makes values of the tree; each array is used once, in the order of the table, as they were written."""
+
+    def __init__(self, label: str, tensors: list[Tensor]) -> None:
+        self.label, self.tensors, self.taken = label, tensors, 0
+
+    def unpacked(self, node: Any, place: str) -> Any:
+        if isinstance(node, list):
+            return self._parts(node, place)
+        if not isinstance(node, dict):
+            return node
+        if len(node) != 1 or not node.keys() <= _NODES.keys():
+            refuse(self.label, place, "a dict of one of " + ", ".join(_NODES), described(node))
+        ((kind, content),) = node.items()
+        check(content, _NODES[kind], self.label, place)
+        if kind == "dict":
+            return self._dict(content, place)
+        return tuple(self._parts(content, place)) if kind == "tuple" else self._array(kind, content, place)
+
+    def _parts(self, nodes: list[Any], place: str) -> list[Any]:
+        return [self.unpacked(part, f"{place}/{index}") for index, part in enumerate(nodes)]
+
+    def _dict(self, pairs: list[Any], place: str) -> dict[Any, Any]:
+        found: dict[Any, Any] = {}
+        for key, part in pairs:
+            inner = f"{place}/{key!s:.120}".lstrip("/")
+            if key in found:
+                refuse(self.label, inner, "each name once", "the name a second time")
+            found[key] = self.unpacked(part, inner)
+        return found
+
+    def _array(self, kind: str, index: int, place: str) -> Any:
+        if index != self.taken or index >= len(self.tensors):
+            refuse(self.label, place, f"array {self.taken} of {len(self.tensors)}", f"array {index}")
+        self.taken += 1
+        tensor = self.tensors[index]
+        if kind == "tensor":
+            return tensor
+        if tensor.dtype in _OF_TORCH_ALONE:
+            refuse(self.label, place, "a dtype that NumPy has", described(tensor))
+        return tensor.numpy()
+
+
+_OF_TORCH_ALONE = (torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
+_PAIR = Rule(
+    "a name and a value",
+    lambda value: isinstance(value, list) and len(value) == 2 and type(value[0]) in (str, int),
+)
+_NODES: dict[str, Any] = {"dict": [_PAIR], "tuple": list, "tensor": COUNT, "array": COUNT}
 
 
 class Checkpoints:
@@ -177,11 +246,13 @@ class Checkpoints:
     Args:
         folder: the folder; made when the first is written.
         keep: how many to keep.
+        form: what the checkpoints must hold; see `lamina.core.forms`.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], keep: int = 2) -> None:
+    def __init__(self, folder: str | os.PathLike[str], keep: int = 2, form: Any = ANYTHING) -> None:
         self.folder = Path(folder)
         self.keep = keep
+        self.form = form
         self._writer: threading.Thread | None = None
         self._error: BaseException | None = None
         self._number = max(map(_number, self.paths()), default=0)
@@ -230,7 +301,12 @@ class Checkpoints:
             self._writer = None
         error, self._error = self._error, None
         if error is not None:
-            raise FileError("The checkpoint could not be written.", where=str(self.folder), received=error) from error
+            raise FileError(
+                "The checkpoint could not be written.",
+                where=str(self.folder),
+                received=error,
+                fix="make room on the disk, or name a folder that can be written to",
+            ) from error
 
     def read(self, skip: int = 0) -> Any:
         """The newest that can be read, None if there is none at all; a damaged one is passed over with a warning.
@@ -245,7 +321,9 @@ class Checkpoints:
         error: FileError | None = None
         for path in self.paths()[skip:]:
             try:
-                return read_checkpoint(path)
+                found = read_checkpoint(path)
+                check(found, self.form, str(path))
+                return found
             except FileError as problem:
                 error = problem
                 warnings.warn(f"A checkpoint is damaged and passed over. {problem}", stacklevel=2)

@@ -137,10 +137,20 @@ class KerasFileEditor:
         """
         old = self._find(object_name)
         if "/" in new_name or not new_name:
-            raise ArgumentError("A new name is not a path.", where="new_name", received=repr(new_name))
+            raise ArgumentError(
+                "A new name is a path.",
+                where="rename_object(new_name=...)",
+                expected="the last part of the path alone",
+                received=repr(new_name),
+            )
         new = "/".join([*old.split("/")[:-1], new_name])
         if new in self._places() and new != old:
-            raise ArgumentError("There is an object of that name already.", where="new_name", received=new)
+            raise ArgumentError(
+                "There is an object of that name already.",
+                where="rename_object(new_name=...)",
+                expected="a name that summary() does not show",
+                received=new,
+            )
         self._change(old, lambda path: new + path[len(old) :])
 
     def delete_object(self, object_name: str) -> None:
@@ -167,7 +177,12 @@ class KerasFileEditor:
         """
         parent = object_path.rpartition("/")[0]
         if parent and parent not in self._places():
-            raise ArgumentError("There is no such place for a new object.", where="object_path", received=parent)
+            raise ArgumentError(
+                f"There is no such place for a new object.{nearest(parent, self._places())}",
+                where="add_object(object_path=...)",
+                expected="a path in an object that summary() shows",
+                received=parent,
+            )
         self.objects[object_path] = _checked(weights)
 
     def delete_weight(self, object_name: str, weight_name: str) -> None:
@@ -262,9 +277,19 @@ class KerasFileEditor:
 
 def _checked(weights: Mapping[str, Any]) -> Weights:
     if not isinstance(weights, Mapping):
-        raise ArgumentTypeError("Weights come as a dict of arrays.", where="weights", received=type(weights).__name__)
+        raise ArgumentTypeError(
+            "The weights are no dict.",
+            where="weights",
+            expected='a dict of arrays, such as {"0": kernel, "1": bias}',
+            received=type(weights).__name__,
+        )
     arrays = {str(key): convert_to_numpy(value) for key, value in weights.items()}
     for key, value in arrays.items():
         if "/" in key or value.dtype.kind not in "biufc":
-            raise ArgumentTypeError("A weight is a named array of numbers.", where=key, received=str(value.dtype))
+            raise ArgumentTypeError(
+                "This cannot be a weight.",
+                where=f"weights[{key!r}]",
+                expected="an array of numbers under a name without '/'",
+                received=f"an array of dtype {value.dtype}",
+            )
     return arrays

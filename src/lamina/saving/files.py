@@ -7,6 +7,7 @@ import ctypes
 import os
 import secrets
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +15,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from lamina.core.errors import FileError
+
+AGAIN = "copy or fetch the file again, or save it anew"
+"""What helps where a file is damaged."""
 
 
 @contextlib.contextmanager
@@ -85,12 +89,26 @@ def open_file(path: Path) -> BinaryIO:
     """The file, open for reading.
 
     Raises:
-        FileError: it is missing or may not be read.
+        FileError: it is missing, may not be read, or is no plain file: to open a pipe may never come to an end.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise FileError(
+                "This is no plain file.",
+                where=str(path),
+                expected="the path of a file",
+                received="a folder" if path.is_dir() else "a device or a pipe",
+            )
         return path.open("rb")
-    except OSError as error:
-        raise FileError("The file cannot be opened.", where=str(path), received=error.strerror) from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(
+            "The file cannot be opened.",
+            where=str(path)[:400],
+            received=getattr(error, "strerror", None) or error,
+            fix="check the path, which is looked up from the working folder, and who may read it",
+        ) from error
 
 
 def may_write(path: str | os.PathLike[str], overwrite: bool) -> bool:

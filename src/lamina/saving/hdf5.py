@@ -63,6 +63,7 @@ class Entries(Mapping[str, Any]):
             raise FileError(
                 f"The file holds no entry {self.path}/{VARS}/{key}.",
                 where=self.reader.label,
+                expected=f"an entry {key} in {self.path}/{VARS}",
                 received=", ".join(sorted(self.stored)[:12]) or "no entries there",
             )
         return self.reader.read(self.stored[key], f"{self.path}/{VARS}/{key}")

@@ -21,6 +21,7 @@ import numpy as np
 
 from lamina.core.errors import FileError
 from lamina.core.limits import Limits
+from lamina.saving.files import AGAIN
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _NOWHERE = 0xFFFFFFFFFFFFFFFF
@@ -125,7 +126,9 @@ class Hdf5File:
         except FileError:
             raise
         except _DAMAGE as error:
-            raise FileError("The HDF5 file is damaged.", where=label, received=str(error)) from error
+            raise FileError(
+                "The HDF5 file is damaged.", where=label, received=f"{type(error).__name__}: {error}", fix=AGAIN
+            ) from error
 
     # Bytes.
 
@@ -151,11 +154,16 @@ class Hdf5File:
 
     def refuse(self, what: str, received: object) -> NoReturn:
         """Raise the error that a file breaks a rule."""
-        raise FileError(f"The HDF5 file is refused. {what}", where=self.label, received=received)
+        raise FileError(
+            f"The HDF5 file is refused. {what}",
+            where=self.label,
+            received=received,
+            fix="save the weights anew with lamina or Keras: files that these write hold nothing of the kind",
+        )
 
     def damaged(self, received: object) -> NoReturn:
         """Raise the error that a file makes no sense."""
-        raise FileError("The HDF5 file is damaged.", where=self.label, received=received)
+        raise FileError("The HDF5 file is damaged.", where=self.label, received=received, fix=AGAIN)
 
     # The tree.
 
@@ -392,7 +400,13 @@ class Hdf5File:
         while at < target.nbytes:
             count = self.file.readinto(target[at:])  # type: ignore[attr-defined]
             if not count:
-                raise FileError("The entry is damaged.", where=f"{self.label}: {place}", received="the file ends early")
+                raise FileError(
+                    "The entry is cut off.",
+                    where=f"{self.label}: {place}",
+                    expected=f"{target.nbytes} bytes",
+                    received=f"{at} bytes, where the file ends",
+                    fix=AGAIN,
+                )
             at += count
 
     def _read_chunks(self, array: Array, stored: np.dtype[Any], place: str) -> np.ndarray:
@@ -401,7 +415,12 @@ class Hdf5File:
         for part in array.place.chunks:
             piece = self._unfiltered(part, array.place.filters, math.prod(step) * stored.itemsize, stored.itemsize)
             if piece is None:
-                raise FileError("The entry is damaged.", where=f"{self.label}: {place}", received="a chunk")
+                raise FileError(
+                    "A piece of the entry is damaged.",
+                    where=f"{self.label}: {place}, piece at {part.corner[:-1]}",
+                    expected=f"{math.prod(step) * stored.itemsize} bytes once it is unpacked, and the right checksum",
+                    fix=AGAIN,
+                )
             corner = part.corner[:-1]
             inside = tuple(
                 slice(at, min(at + size, whole)) for at, size, whole in zip(corner, step, array.shape, strict=True)
@@ -462,7 +481,9 @@ class Hdf5File:
         except FileError:
             raise
         except _DAMAGE as error:
-            raise FileError("The text is damaged.", where=self.label, received=str(error)) from error
+            raise FileError(
+                "A text in the HDF5 file is damaged.", where=self.label, received=str(error), fix=AGAIN
+            ) from error
 
     def _words(self, attribute: Attribute) -> list[str]:
         kind, size = attribute.kind[0] & 15, struct.unpack_from("<I", attribute.kind, 4)[0]

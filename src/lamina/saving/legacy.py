@@ -10,6 +10,7 @@ import torch
 
 from lamina.core.errors import FileError
 from lamina.core.tensors import convert_to_tensor
+from lamina.saving.files import AGAIN
 from lamina.saving.hdf5 import Stored, WeightsReader
 
 TOP = "top_level_model_weights"
@@ -46,7 +47,8 @@ def load_legacy_weights(model: Any, reader: WeightsReader, by_name: bool, skip_m
         warnings.warn(str(error), stacklevel=4)
     with torch.no_grad():
         for weight, entry, place in plan:
-            weight.copy_(convert_to_tensor(reader.read(entry, place), device=weight.device))
+            if not reader.read_into(entry, weight, place):
+                weight.copy_(convert_to_tensor(reader.read(entry, place), device=weight.device))
 
 
 Pair = tuple[str, Any, list[Any], list[tuple[str, Stored]]]
@@ -56,13 +58,25 @@ def _weights_of(reader: WeightsReader, root: str, name: str) -> list[tuple[str, 
     """A layer's weights as the file lists them, with their places."""
     layer = f"{root}/{name}".lstrip("/")
     if not reader.has(layer):
-        raise FileError("The file lists a layer that it does not hold.", where=reader.label, received=name)
+        raise FileError(
+            "The file lists a layer that it does not hold.",
+            where=reader.label,
+            expected=f"a group {layer}",
+            received="nothing of that name",
+            fix=AGAIN,
+        )
     found = []
     for weight in reader.attributes(layer, "weight_names"):
         group, _, key = f"{layer}/{weight}".rpartition("/")
         stored = reader.groups.get(group, {}).get(key)
         if stored is None:
-            raise FileError("The file lists a weight that it does not hold.", where=reader.label, received=weight)
+            raise FileError(
+                "The file lists a weight that it does not hold.",
+                where=reader.label,
+                expected=f"an array {group}/{key}",
+                received="nothing of that name",
+                fix=AGAIN,
+            )
         found.append((f"{group}/{key}", stored))
     return found
 

@@ -77,7 +77,12 @@ def save_model(model: Any, filepath: Any, overwrite: bool = True, zipped: bool |
     if kwargs.pop("save_format", None) is not None:
         say_once("save_format is not needed: the ending of the path says the format.")
     if kwargs:
-        raise ArgumentError("save_model does not know these arguments.", received=", ".join(sorted(kwargs)))
+        raise ArgumentError(
+            "There are arguments that save_model does not know.",
+            where="save_model",
+            expected="overwrite, zipped, include_optimizer",
+            received=", ".join(sorted(kwargs)),
+        )
     if not getattr(model, "built", True):
         warnings.warn(
             "The model is saved before it is built, so the file holds no weights. "
@@ -185,7 +190,12 @@ def _revived(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None
     """The model a config describes."""
     model = deserialize_keras_object(config, custom_objects)
     if not isinstance(model, nn.Module):
-        raise FileError("The file does not hold a model.", where=f"{label}: {CONFIG}", received=type(model).__name__)
+        raise FileError(
+            "The file does not hold a model.",
+            where=f"{label}: {CONFIG}",
+            expected="the config of a model or a layer",
+            received=type(model).__name__,
+        )
     return model
 
 
@@ -271,6 +281,7 @@ def describe(model: Any) -> tuple[str, str]:
 def _not_json(value: Any) -> Any:
     raise ArgumentError(
         "The model's config holds a value that cannot be saved.",
+        where="get_config()",
         received=f"{value!r:.120} ({type(value).__name__})",
         fix="return numbers, strings, lists, dicts or serializable objects from get_config()",
     )

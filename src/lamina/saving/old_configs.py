@@ -39,7 +39,12 @@ def serialize_keras_object(instance: Any) -> Any:
         return {"class_name": get_registered_name(type(instance)), "config": config}
     if hasattr(instance, "__name__"):
         return get_registered_name(instance)
-    raise ArgumentTypeError("This value has no config.", expected="an object with get_config()", received=instance)
+    raise ArgumentTypeError(
+        "This value has no config.",
+        where="serialize_keras_object(instance)",
+        expected="an object with get_config(), a function or None",
+        received=f"{instance!r:.80} ({type(instance).__name__})",
+    )
 
 
 def _serialize_entry(value: Any) -> Any:
@@ -88,7 +93,10 @@ def deserialize_keras_object(
         return found() if inspect.isclass(found) else found
     if not isinstance(identifier, Mapping) or not {"class_name", "config"} <= identifier.keys():
         raise ArgumentError(
-            f"This describes no {printable_module_name}.", expected="class_name and config", received=identifier
+            f"This describes no {printable_module_name}.",
+            where="deserialize_keras_object(identifier)",
+            expected="a name, or a dict with class_name and config",
+            received=f"{identifier!r:.80}",
         )
     cls = _known(find(identifier["class_name"]), identifier["class_name"], tables, printable_module_name)
     config = identifier["config"]
@@ -105,6 +113,7 @@ def _known(found: Any, name: str, tables: Mapping[str, Any], kind: str) -> Any:
     if found is None:
         raise UnknownNameError(
             f"Unknown {kind}: '{name}'.{nearest(name, tables)}",
+            where="deserialize_keras_object(identifier)",
             fix="pass it in custom_objects, or use it within a custom_object_scope",
         )
     return found

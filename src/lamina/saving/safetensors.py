@@ -21,6 +21,7 @@ from lamina.core.errors import FileError
 from lamina.core.limits import DEFAULT, Limits
 from lamina.core.tensors import convert_to_numpy
 from lamina.saving.archive import decoded, parse_json
+from lamina.saving.files import AGAIN
 from lamina.saving.hdf5 import VARS, Entries, Stored, memory_of
 from lamina.saving.hdf5_format import is_usable
 
@@ -65,7 +66,13 @@ class SafetensorsWriter:
         for name, value in tensors:
             dtype = _dtype_of(value)
             if dtype not in _NAMES:
-                raise FileError("Safetensors files have no such dtype.", where=name, received=dtype)
+                raise FileError(
+                    "Safetensors files have no such dtype.",
+                    where=name,
+                    expected=", ".join(_NAMES),
+                    received=dtype,
+                    fix="save to a .weights.h5 file",
+                )
             size = math.prod(np.shape(value)) * np.dtype(_storage(dtype)).itemsize
             header[name] = {"dtype": _NAMES[dtype], "shape": list(np.shape(value)), "data_offsets": [at, at + size]}
             at += size
@@ -120,22 +127,49 @@ class SafetensorsReader:
         file.seek(0)
         length = struct.unpack("<Q", file.read(8))[0] if size >= 8 else 0
         if not 2 <= length <= min(size - 8, limits.json_bytes):
-            raise FileError("This is no safetensors file.", where=label, received=f"a header of {length} bytes")
+            raise FileError(
+                "This is no safetensors file.",
+                where=label,
+                expected=f"a header of 2 to {max(2, min(size - 8, limits.json_bytes))} bytes",
+                received=f"one of {length} bytes in a file of {size}",
+            )
         header = parse_json(decoded(file.read(length), label), f"{label}: header", limits)
         metadata = header.pop(_METADATA, {})
         if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-            raise FileError("The metadata is no table of texts.", where=label, received=repr(metadata)[:80])
+            raise FileError(
+                "The metadata is no table of texts.",
+                where=f"{label}: {_METADATA}",
+                expected="a dict of texts",
+                received=repr(metadata)[:80],
+            )
         if len(header) > limits.arrays:
-            raise FileError("The file holds too many tensors.", where=label, expected=f"at most {limits.arrays}")
+            raise FileError(
+                "The file holds too many tensors.",
+                where=label,
+                expected=f"at most {limits.arrays}",
+                received=len(header),
+                fix="if the file is to be trusted, pass limits=lamina.saving.Limits(arrays=...)",
+            )
         self.metadata: dict[str, str] = metadata
         self.tensors = {name: self._stored(name, entry) for name, entry in header.items()}
         self._start, end = 8 + length, 0
         for name, stored in sorted(self.tensors.items(), key=lambda item: item[1].source):
             if stored.source[0] != end:
-                raise FileError("The tensors overlap or leave gaps.", where=f"{label}: {name}", expected=end)
+                raise FileError(
+                    "The tensors overlap or leave gaps.",
+                    where=f"{label}: {name[:200]}",
+                    expected=f"a tensor that begins at byte {end}",
+                    received=f"one that begins at byte {stored.source[0]}",
+                )
             end = stored.source[1]
         if end != size - self._start:
-            raise FileError("The file has another length than its header says.", where=label, expected=end)
+            raise FileError(
+                "The file has another length than its header says.",
+                where=label,
+                expected=f"{end} bytes of tensors",
+                received=f"{size - self._start} bytes",
+                fix=AGAIN,
+            )
         self._map: np.ndarray | None = None
         if mapped and end:
             self._map = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY), np.uint8)
@@ -143,14 +177,19 @@ class SafetensorsReader:
     def _stored(self, name: str, entry: Any) -> Stored:
         where = f"{self.label}: {name[:200]}"
         if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-            raise FileError("The entry is no description of a tensor.", where=where, received=repr(entry)[:120])
+            raise _no_tensor(where, entry)
         dtype, shape, offsets = _DTYPES.get(str(entry["dtype"])), entry["shape"], entry["data_offsets"]
         numbers = [shape, offsets]
         if dtype is None or not all(isinstance(n, list) and all(type(i) is int and i >= 0 for i in n) for n in numbers):
-            raise FileError("The entry is no description of a tensor.", where=where, received=repr(entry)[:120])
+            raise _no_tensor(where, entry)
         size = math.prod(shape) * np.dtype(_storage(dtype)).itemsize if is_usable(shape) else -1
         if len(offsets) != 2 or offsets[1] - offsets[0] != size:
-            raise FileError("The entry has another size than its shape.", where=where, expected=size, received=offsets)
+            raise FileError(
+                "The entry has another size than its shape says.",
+                where=where,
+                expected=f"{size} bytes for {dtype} {tuple(shape)!s:.80}" if size >= 0 else "a shape that can be used",
+                received=f"data_offsets {offsets!r:.80}, shape {shape!r:.80}",
+            )
         return Stored(tuple(shape), dtype, tuple(offsets))
 
     @property
@@ -207,8 +246,23 @@ class SafetensorsReader:
         while at < target.nbytes:
             count = self.file.readinto(target[at:])  # type: ignore[attr-defined]
             if not count:
-                raise FileError("The entry is damaged.", where=f"{self.label}: {path}", received="the file ends early")
+                raise FileError(
+                    "The entry is cut off.",
+                    where=f"{self.label}: {path}",
+                    expected=f"{target.nbytes} bytes",
+                    received=f"{at} bytes, where the file ends",
+                    fix=AGAIN,
+                )
             at += count
+
+
+def _no_tensor(where: str, entry: Any) -> FileError:
+    return FileError(
+        "The entry is no description of a tensor.",
+        where=where,
+        expected=f"dtype ({', '.join(_DTYPES)}), shape and data_offsets, both lists of whole numbers",
+        received=repr(entry)[:120],
+    )
 
 
 def _dtype_of(value: Any) -> str:

@@ -202,7 +202,12 @@ class ShardedReader:
                     raise
                 stack.push(opened.pop_all())
                 return files
-        raise FileError("The shards are being replaced all the time.", where=self.label)
+        raise FileError(
+            "The shards were replaced while they were opened, time and again.",
+            where=self.label,
+            expected=f"shards that stay as they are for one of {_TRIES} attempts",
+            fix="load again when nothing is being saved there",
+        )
 
     @property
     def nbytes(self) -> int:
@@ -216,7 +221,10 @@ class ShardedReader:
             stored = reader.entries(path).stored
             if twice := found.keys() & stored.keys():
                 raise FileError(
-                    "Two shards hold the same entry.", where=self.label, received=f"{path}/{VARS}/{sorted(twice)[0]}"
+                    "Two shards hold the same entry.",
+                    where=self.label,
+                    expected="each entry in one shard",
+                    received=f"{path}/{VARS}/{sorted(twice)[0]} in {reader.label} too",
                 )
             found |= stored
         return Entries(self, path, found)
@@ -248,16 +256,37 @@ def shard_names(path: Path, limits: Limits = DEFAULT) -> list[str]:
         text = decoded(file.read(limits.json_bytes + 1), str(path))
     table = parse_json(text, str(path), limits).get("weight_map")
     if not isinstance(table, dict):
-        raise FileError("The file is no table of shards.", where=str(path), expected='a "weight_map"')
+        raise FileError(
+            "The file is no table of shards.",
+            where=str(path),
+            expected='a dict under "weight_map"',
+            received="nothing" if table is None else f"{table!r:.80}",
+        )
     names: dict[str, None] = {}
     for value in table.values():
         for name in value if isinstance(value, list) else [value]:
             if not isinstance(name, str):
-                raise FileError("The file is no table of shards.", where=str(path), received=repr(name)[:80])
+                raise FileError(
+                    "The file is no table of shards.",
+                    where=f"{path}: weight_map",
+                    expected="names of files",
+                    received=repr(name)[:80],
+                )
             check_member_name(name, str(path))
             if os.path.basename(name) != name or path.with_name(name).is_symlink():
-                raise FileError("A shard must lie beside its table.", where=str(path), received=repr(name))
+                raise FileError(
+                    "A shard does not lie beside its table.",
+                    where=f"{path}: weight_map",
+                    expected="the name of a plain file in the same folder",
+                    received=repr(name)[:120],
+                )
             names[name] = None
     if len(names) > limits.members:
-        raise FileError("The table names too many shards.", where=str(path), expected=f"at most {limits.members}")
+        raise FileError(
+            "The table names too many shards.",
+            where=str(path),
+            expected=f"at most {limits.members}",
+            received=len(names),
+            fix="if the file is to be trusted, pass limits=lamina.saving.Limits(members=...)",
+        )
     return list(names)

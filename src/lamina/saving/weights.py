@@ -141,13 +141,28 @@ def load_weights(
             received=str(filepath),
         )
     if by_name is not None and not legacy:
-        raise ArgumentError("by_name is for old .h5 files only.", where="by_name", received=str(filepath))
+        raise ArgumentError(
+            "by_name is for old .h5 files only.",
+            where="load_weights(by_name=...)",
+            expected="an old .h5 file",
+            received=str(filepath),
+            fix="leave it out; skip_mismatch=True keeps what does not fit",
+        )
     if skip and (legacy or whole):
         raise ArgumentError(
-            "objects_to_skip is for .weights.h5 files only.", where="objects_to_skip", received=str(filepath)
+            "objects_to_skip is for files of weights only.",
+            where="load_weights(objects_to_skip=...)",
+            expected="a .weights.h5, .weights.json or .safetensors file",
+            received=str(filepath),
         )
     if mmap and not tensors:
-        raise ArgumentError("mmap is for .safetensors files only.", where="mmap", received=str(filepath))
+        raise ArgumentError(
+            "mmap is for .safetensors files only.",
+            where="load_weights(mmap=...)",
+            expected="a .safetensors file",
+            received=str(filepath),
+            fix="leave it out, or convert the file with `lamina convert`",
+        )
     _require_built(model, "loaded")
     if device is not None:
         _move(model, torch.device(device))
@@ -187,7 +202,12 @@ def _load(model: Any, source: Source, skip_mismatch: bool, skip: Iterable[Any] =
 def _skipped(kwargs: dict[str, Any], where: str) -> list[Any]:
     skip: Iterable[Any] | None = kwargs.pop("objects_to_skip", None)
     if kwargs:
-        raise ArgumentError(f"{where} does not know these arguments.", received=", ".join(sorted(kwargs)))
+        raise ArgumentError(
+            f"There are arguments that {where} does not know.",
+            where=where,
+            expected="objects_to_skip" + (", by_name" if where == "load_weights" else ""),
+            received=", ".join(sorted(kwargs)),
+        )
     return list(skip or ())
 
 

@@ -122,12 +122,14 @@ class Adoptions(dict[str, "Adoption"]):
     Attributes:
         plan: says which steps are compiled, where that is not left to a measurement.
         limit: how many steps one call may run, where somebody wants to look in between.
-        eagerly: whether training steps run as they are written for now, because hooks are to be heard.
+        eagerly: whether training steps run as they are written for now, because the doctor looks.
+        hooks: how many callbacks see the gradients; with any, training steps run as they are written.
     """
 
     plan: Plan | None = None
     limit: int | None = None
     eagerly: bool = False
+    hooks: int = 0
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Adoptions:
         return Adoptions()

@@ -179,6 +179,12 @@ def check_targets(compiled: CompiledLoss, y: Any, y_pred: Any, model: Any) -> No
     for index, loss, _ in compiled.entries:
         name, prediction, target = loss_name(loss), predictions[index], targets[index]
         output = compiled.outputs.names[index]
+        if prediction is None:
+            raise DataError(
+                "call() returns None for an output that has a loss.",
+                where=f"model '{model.name}'",
+                fix="return the result: def call(self, x): return self.dense(x)",
+            )
         where = f"y and the output {output}" if output and compiled.outputs.count > 1 else "y and the model's output"
         if name and getattr(loss, "_fn_kwargs", {}).get("axis", -1) in (-1, None):
             _check_activation(name, loss, prediction, _last_activation(model, index))
@@ -361,6 +367,14 @@ def _refuse_labels(labels: Tensor, classes: int | None, ignored: int | None, par
         labels = labels[labels != ignored]
     if not labels.numel():
         return
+    broken = labels[labels != labels.round()] if labels.is_floating_point() else labels[:0]
+    if broken.numel():
+        raise DataError(
+            f"{part} holds {float(broken[0]):g}, which is no class number.",
+            where="sparse_categorical_crossentropy",
+            expected=f"whole numbers from 0 to {classes - 1}",
+            fix='for numbers of any size use a loss of regression, such as loss="mse"',
+        )
     low, high = (float(bound) for bound in labels.aminmax())
     if low < 0 or high >= classes:
         wrong = low if low < 0 else high

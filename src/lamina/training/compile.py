@@ -49,7 +49,10 @@ class Compiled:
         steps = given["steps_per_execution"]
         if not isinstance(steps, int) or steps < 1:
             raise ArgumentError(
-                "steps_per_execution must be a positive integer.", where="compile", received=repr(steps)
+                "steps_per_execution is not usable.",
+                where="compile(steps_per_execution=...)",
+                expected="a positive integer",
+                received=repr(steps),
             )
         self.steps_per_execution = steps
 

@@ -173,7 +173,8 @@ class AdaptiveExecutor(EagerExecutor):
 
     def run(self, kind: str, batches: Sequence[Any]) -> Any:
         """The steps, compiled where that is possible and faster."""
-        if self._adoptions.eagerly and kind == "train":
+        if kind == "train" and (self._adoptions.eagerly or self._adoptions.hooks):
+            self._adoption(kind).report.note_hooks()
             return super().run(kind, batches)
         adoption = self._adoption(kind)
         compiled = adoption.choose(batches, self.state)

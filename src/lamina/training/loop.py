@@ -147,9 +147,6 @@ def predict(model: Any, feed: Feed, executor: Executor, callbacks: CallbackList)
         feed: the batches.
         executor: runs the steps.
         callbacks: called along the way.
-
-    Raises:
-        DataError: there is no batch.
     """
     model.eval()
     model.stop_predicting = False
@@ -171,8 +168,6 @@ def predict(model: Any, feed: Feed, executor: Executor, callbacks: CallbackList)
         if model.stop_predicting:
             break
     callbacks.on_predict_end()
-    if not columns:
-        raise DataError(f"The {feed.source.kind} gave no batch.", where="predict")
     return tree.pack_sequence_as(outputs, [_join(column) for column in columns])
 
 
@@ -215,7 +210,7 @@ def _run_steps(
         try:
             last = executor.run(kind, some)
         except Exception as error:
-            error.add_note(f"It happened in {_place(count, len(some), epoch)}.")
+            error.add_note(f"It happened in {_place(count, len(some), epoch)}.{_numpy_hint(error)}")
             raise
         count += len(some)
         if end:
@@ -244,8 +239,20 @@ def _next(batches: Iterator[Any], number: int, feed: Feed, count: int, epoch: in
             f"The {feed.source.kind} raised an error.",
             where=_place(count + len(some), 1, epoch),
             received=f"{type(error).__name__}: {error}",
+            fix="mend what the error above names, in the code that makes the batches",
         ) from error
     return some
+
+
+def _numpy_hint(error: Exception) -> str:
+    """What helps where the error comes out of NumPy, which knows no gradients."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    inside = trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith("numpy.")
+    if inside or "numpy()" in str(error):
+        return " NumPy was given a tensor: use lamina.ops or torch in losses, metrics and layers."
+    return ""
 
 
 def _place(count: int, number: int, epoch: int | None) -> str:

@@ -9,7 +9,7 @@ import torch
 
 from lamina import losses, metrics
 from lamina.core import tree
-from lamina.core.errors import ArgumentError, DataError
+from lamina.core.errors import ArgumentError, DataError, listing
 from lamina.core.naming import to_snake_case
 from lamina.training.foreign import TorchLoss, is_torch_loss
 from lamina.training.outputs import Outputs, Pick
@@ -188,7 +188,7 @@ class CompiledLoss:
                 raise DataError(
                     "There is a loss, but no target for it.",
                     where="y",
-                    fix="pass y, or let the data yield (x, y)",
+                    fix="pass y, or let the data yield (x, y); for validation, validation_data=(x, y)",
                 )
             value = loss(targets[index], predictions[index], weights[index])
             if self.trackers:
@@ -268,7 +268,7 @@ def _places(losses: Any, part: Any, path: tuple[Any, ...] = (), start: int = 0) 
             raise ArgumentError(
                 "A loss is for an output that the model does not have.",
                 where=f"compile(loss=...), at {'/'.join(map(str, (*path, key)))}",
-                received=f"outputs that are a {type(part).__name__}",
+                expected=listing(map(str, part)) if isinstance(part, Mapping) else f"a {type(part).__name__}",
             ) from error
         first = next(i for i, (way, _) in enumerate(tree.flatten_with_path(part)) if way[:1] == (key,))
         yield from _places(losses[key], own, (*path, key), start + first)

@@ -11,7 +11,7 @@ import torch
 
 from lamina.core import scopes, tree
 from lamina.core.capture import is_ours
-from lamina.core.errors import StateError
+from lamina.core.errors import StateError, one_of
 from lamina.core.serialization import deserialize_keras_object
 from lamina.data.source import unpack_x_y_sample_weight
 from lamina.layers.base import Layer
@@ -80,6 +80,7 @@ class Objective(_Base):
             >>> model.compiled
             True
         """
+        one_of(jit_compile, ("auto", True, False, None), "compile, jit_compile")
         given = {
             "optimizer": optimizer,
             "loss": loss,

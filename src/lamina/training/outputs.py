@@ -152,6 +152,7 @@ class Outputs:
             return tree.flatten
         raise DataError(
             f"{what} does not fit the model's outputs.",
+            where=what,
             expected=f"{self.count} arrays" + (f" ({', '.join(self.known)})" if self.known else ""),
             received=f"{len(tree.flatten(y))} array(s) in a {type(y).__name__}",
             fix="give a list or a dict with one array for each output",
@@ -167,6 +168,7 @@ class Outputs:
             if name not in keys and str(name) not in self.known:
                 raise DataError(
                     f'{what} names "{name}", which is no output of the model.{nearest(str(name), self.known)}',
+                    where=what,
                     expected=", ".join(self.known) or f"a list of {self.count} arrays",
                     received=", ".join(map(str, y)),
                 )
@@ -174,6 +176,7 @@ class Outputs:
         if missing and what == "y":
             raise DataError(
                 f"{what} lacks the target of an output.",
+                where=what,
                 expected=", ".join(self.known),
                 received=", ".join(map(str, y)),
             )

@@ -147,7 +147,7 @@ def build_optimizer(model: Any) -> None:
         return
     variables = model.trainable_variables
     if not variables:
-        warnings.warn("The model has no weights to train.", stacklevel=4)
+        warnings.warn("The model has no weights to train: layers made in call() are not its own.", stacklevel=4)
     elif not optimizer.built:
         optimizer.build(variables)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 _COLUMNS = ("step", "runs", "eager", "compiled", "why")
+_NONE_YET = "no step was run yet"
 
 
 @dataclass
@@ -27,7 +28,7 @@ class StepReport:
 
     kind: str
     runs: str = "eager"
-    why: str = "no step was run yet"
+    why: str = _NONE_YET
     eager_ms: float | None = None
     compiled_ms: float | None = None
     steps: int = 0
@@ -36,6 +37,11 @@ class StepReport:
     compiling_seconds: float = 0.0
     from_disk: bool = False
     difference: float | None = None
+
+    def note_hooks(self) -> None:
+        """A step ran as it is written because a callback watches it."""
+        if self.why == _NONE_YET:
+            self.why = "callbacks look into the steps"
 
 
 @dataclass

@@ -11,7 +11,7 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,46 @@ import torch
 from lamina.callbacks.backup import BackupAndRestore
 from lamina.callbacks.callback_list import CallbackList
 from lamina.core.errors import ArgumentError
+from lamina.core.forms import ANYTHING, COUNT, GENERATORS, check_generators, one_of
 from lamina.core.seeds import generators_state, set_generators_state
-from lamina.data.feed import Feed
+from lamina.data.feed import FEED, Feed
 from lamina.saving.checkpoint import Checkpoints
 from lamina.training.capture import STEPS
 from lamina.training.fingerprint import differences
 from lamina.training.plan import Plan
 from lamina.training.prepare import state_of
-from lamina.training.whole_state import put_back, read_out
+from lamina.training.whole_state import MODEL, compare, put_back, read_out
 
 _UNITS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0}
+
+_DECISION = {
+    "runs": one_of("eager", "compiled"),
+    "why": str,
+    "forced": bool,
+    "made": bool,
+    "signature": ANYTHING,
+}
+RUN = {
+    "position": {
+        "epoch": COUNT,
+        "batch": COUNT,
+        "logs": {str: ANYTHING},
+        "last": (None, {str: ANYTHING}),
+        "steps": COUNT,
+        "is_over": bool,
+        "stopped": bool,
+    },
+    "model": MODEL,
+    "callbacks": [{"class": str, "state": dict}],
+    "feed": FEED,
+    "validation": (None, FEED),
+    "generators": GENERATORS,
+    "plan": {str: _DECISION},
+    "fingerprint": {str: ANYTHING},
+}
+"""The form of a run's checkpoint."""
+BACKUP = {"epoch": COUNT, "batch": COUNT, "model": MODEL, "generators": GENERATORS}
+"""The form of a checkpoint of `BackupAndRestore`."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +144,7 @@ class Run:
         if not isinstance(folder, (str, os.PathLike)) or not os.fspath(folder) or Path(folder).is_file():
             raise ArgumentError("resume is not usable.", where="fit", expected="a folder", received=repr(folder))
         self.model = model
-        self.checkpoints = Checkpoints(folder)
+        self.checkpoints = Checkpoints(folder, form=RUN)
         self._found: dict[str, Any] | None = self.checkpoints.read()
         self.position = Position()
         self._mark = (time.monotonic(), 0, 0)
@@ -148,9 +178,12 @@ class Run:
             before_end = self.checkpoints.read(skip=1)
             self._found = self._found if before_end is None else before_end
             return False
-        self._restore_model(self._found)
-        histories = [state["state"] for state in self._found["callbacks"] if state["class"] == "History"]
-        self.model.history.set_state(histories[0])
+        give = self._compared_model(self._found)
+        history = next((entry["state"] for entry in self._found["callbacks"] if entry["class"] == "History"), None)
+        self.model.history._check_state(history, f"{self._label}: callbacks/History")
+        self._warn_of_changes(self._found)
+        give()
+        self.model.history.set_state(history)
         return True
 
     @property
@@ -170,7 +203,9 @@ class Run:
         if found is None:
             self.position.epoch = epoch
         else:
-            self._restore_model(found)
+            give = self._compared(found)
+            self._warn_of_changes(found)
+            give()
             self._restore_callbacks(found["callbacks"])
             self.feed.set_state(found["feed"])
             if self.validation is not None and found["validation"] is not None:
@@ -180,8 +215,29 @@ class Run:
         self._mark = (time.monotonic(), self.position.steps, self.position.epoch)
         return self.position
 
-    def _restore_model(self, found: Mapping[str, Any]) -> None:
-        put_back(self.model, found["model"], str(self.checkpoints.folder), self._warm_up)
+    @property
+    def _label(self) -> str:
+        return str(self.checkpoints.folder)
+
+    def _compared(self, found: Mapping[str, Any]) -> Callable[[], None]:
+        """See whether everything in a checkpoint can be taken up; the function that puts the model's part back."""
+        check_generators(found["generators"], self._label, "generators")
+        for callback, state in self._states_of_callbacks(found["callbacks"]):
+            name = type(callback).__name__
+            if state is None and hasattr(callback, "set_state") and callback.get_state():
+                warnings.warn(f"The checkpoint knows no {name}, which begins anew.", stacklevel=2)
+            elif state is not None and hasattr(callback, "_check_state"):
+                callback._check_state(state, f"{self._label}: callbacks/{name}")
+        epochs = found["position"]["epoch"] + 1
+        self.feed.check_state(found["feed"], self._label, "feed", epochs)
+        if self.validation is not None and found["validation"] is not None:
+            self.validation.feed.check_state(found["validation"], self._label, "validation", epochs)
+        return self._compared_model(found)
+
+    def _compared_model(self, found: Mapping[str, Any]) -> Callable[[], None]:
+        return compare(self.model, found["model"], self._label, self._warm_up)
+
+    def _warn_of_changes(self, found: Mapping[str, Any]) -> None:
         changed = differences(found["fingerprint"], self.fingerprint)
         if changed:
             warnings.warn(
@@ -194,15 +250,18 @@ class Run:
         """Have metrics that make their variables at the first batch make them."""
         warm_up(self.model, self.feed.peek())
 
-    def _restore_callbacks(self, states: list[Any]) -> None:
+    def _states_of_callbacks(self, states: list[Any]) -> Iterator[tuple[Any, Any]]:
+        """Each callback with its state; None for one that the checkpoint does not know."""
         known = [(state["class"], state["state"]) for state in states]
         for callback in self.callbacks.callbacks:
             name = type(callback).__name__
             place = next((index for index, entry in enumerate(known) if entry[0] == name), None)
-            if place is not None:
-                callback.set_state(known.pop(place)[1])
-            elif hasattr(callback, "set_state") and callback.get_state():
-                warnings.warn(f"The checkpoint knows no {name}, which begins anew.", stacklevel=2)
+            yield callback, None if place is None else known.pop(place)[1]
+
+    def _restore_callbacks(self, states: list[Any]) -> None:
+        for callback, state in self._states_of_callbacks(states):
+            if state is not None:
+                callback.set_state(state)
 
     # On the way.
 
@@ -291,7 +350,7 @@ class Backup:
 
     def __init__(self, model: Any, folder: str | os.PathLike[str], keep: int) -> None:
         self.model = model
-        self.checkpoints = Checkpoints(folder, keep)
+        self.checkpoints = Checkpoints(folder, keep, BACKUP)
 
     def save(self, epoch: int, batch: int) -> None:
         """Make a checkpoint."""
@@ -303,6 +362,7 @@ class Backup:
         found = self.checkpoints.read()
         if found is None:
             return None
+        check_generators(found["generators"], str(self.checkpoints.folder), "generators")
         put_back(self.model, found["model"], str(self.checkpoints.folder), lambda: None)
         set_generators_state(found["generators"])
         return found["epoch"]

@@ -17,7 +17,7 @@ from lamina.callbacks.logs import to_numbers
 from lamina.callbacks.report import Report
 from lamina.core import tree
 from lamina.core.config import limited, max_epochs
-from lamina.core.errors import ArgumentError, DataError
+from lamina.core.errors import ArgumentError, DataError, one_of
 from lamina.core.tensors import convert_to_numpy
 from lamina.data.arrays import ArraySource, as_tensors, check_batch_size, check_lengths, split_validation
 from lamina.data.feed import Feed
@@ -29,9 +29,9 @@ from lamina.doctor.finding import Findings
 from lamina.training import loop
 from lamina.training.diagnosis import examine_feed
 from lamina.training.execution import Executor
+from lamina.training.finders import Finders
 from lamina.training.fingerprint import fingerprint_of
 from lamina.training.metrics import CompiledMetrics
-from lamina.training.objective import Objective
 from lamina.training.plan import Plan
 from lamina.training.prepare import (
     build_optimizer,
@@ -48,7 +48,7 @@ from lamina.training.serving import Serving
 _OVERRIDABLE = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
 
 
-class Trainer(Objective):
+class Trainer(Finders):
     """What a model needs to be trained; mixed into `Model`, and usable with any `Layer`.
 
     `compile` says how to train; `fit`, `evaluate` and `predict` run the loops of `training.loop`, which call one of the
@@ -259,7 +259,7 @@ class Trainer(Objective):
         try:
             loop.fit(self, feed, executor_of(self, plan, anew=True), calls, epochs, validation, run)
         finally:
-            for keeper in (*backups, run):
+            for keeper in (*backups, run, *(page for page in calls.callbacks if isinstance(page, Report))):
                 if keeper is not None:
                     keeper.close()
 
@@ -299,7 +299,7 @@ class Trainer(Objective):
         Source: https://keras.io/api/models/model_training_apis/#evaluate-method
         """
         if kwargs:
-            raise ArgumentError("Unknown arguments.", where="evaluate", received=", ".join(kwargs))
+            raise ArgumentError("Unknown arguments.", where="evaluate()", received=[*kwargs], fix="leave them out")
         self._require_compiled("evaluate")
         feed = self._feed("evaluate", x, y, sample_weight, batch_size, steps)
         prepare(self, feed, "evaluate")
@@ -522,8 +522,7 @@ class Trainer(Objective):
     def _callbacks(
         self, callbacks: Any, verbose: int | str, epochs: int, feed: Feed, history: bool = False
     ) -> CallbackList:
-        if verbose not in ("auto", 0, 1, 2):
-            raise ArgumentError("verbose is not usable.", expected='"auto", 0, 1 or 2', received=repr(verbose))
+        one_of(verbose, ("auto", 0, 1, 2), "verbose")
         if isinstance(callbacks, CallbackList):
             return callbacks
         return CallbackList(
@@ -543,7 +542,7 @@ class Trainer(Objective):
         parts = [as_tensors(part, name) for name, part in (("x", x), ("y", y), ("sample_weight", sample_weight))]
         check_lengths(*parts, where=where)
         if class_weight is not None and sample_weight is not None:
-            raise DataError("class_weight and sample_weight cannot be given together.", where=where)
+            raise DataError("class_weight and sample_weight are both given.", where=where, fix="give one of them")
         batch = add_class_weight(pack_x_y_sample_weight(*parts), class_weight)
         return to_device(batch, device_of(self))
 
@@ -564,7 +563,7 @@ class Trainer(Objective):
 def _check_epochs(**numbers: Any) -> None:
     for name, value in numbers.items():
         if not isinstance(value, Integral) or value < 0:
-            raise ArgumentError(f"{name} must be an integer of 0 or more.", where="fit", received=repr(value))
+            raise ArgumentError(f"{name} is no count.", where="fit", expected="0, 1, 2, ...", received=repr(value))
 
 
 def _samples(feed: Feed, data: Any) -> tuple[Any, Any]:
@@ -579,6 +578,7 @@ def _check_frequency(frequency: Any) -> None:
     if not usable and not isinstance(frequency, (list, tuple, set, range)):
         raise ArgumentError(
             "validation_freq is not usable.",
+            where="fit(validation_freq=...)",
             expected="a positive integer, or a list of epochs counted from 1",
             received=f"{frequency!r} ({type(frequency).__name__})",
         )

@@ -9,14 +9,28 @@ import torch
 
 from lamina.core.dtypes import standardize_dtype
 from lamina.core.errors import FileError
+from lamina.core.forms import ANYTHING, COUNT, alike, check, described, one_of, refuse
 from lamina.core.seeds import SeedGenerator
 from lamina.core.variable import Variable
 from lamina.optimizers import LossScaleOptimizer, Optimizer
 from lamina.training.foreign import TorchMetric, TorchOptimizer
 from lamina.training.metrics import CompiledMetrics
+from lamina.training.torch_state import check_torch_optimizer
 
 Tensor = torch.Tensor
 _SHOWN = 8
+
+_OWN = {"class": str, "weights": [(None, str)], "variables": [Tensor]}
+_FOREIGN = {"class": str, "state": (None, {"state": dict, "param_groups": [{str: ANYTHING}]})}
+_HELD = {**_FOREIGN, "iterations": COUNT}
+MODEL = {
+    "class": str,
+    "tensors": {str: Tensor},
+    "optimizers": {str: (_OWN, _HELD, _FOREIGN)},
+    "metrics": [({"name": str, "variables": [Tensor]}, {"name": str, "parts": [{str: ANYTHING}]})],
+    "stop_training": bool,
+}
+"""The form of what `read_out` gives."""
 
 
 def tensors_of(model: torch.nn.Module) -> dict[str, Tensor]:
@@ -117,21 +131,25 @@ def put_back(model: Any, state: Mapping[str, Any], label: str, warm_up: Callable
 
     Args:
         model: the model, built.
-        state: the state.
+        state: the state, of the form `MODEL`.
         label: where it comes from, for error messages.
         warm_up: has every metric make its variables.
 
     Raises:
         FileError: it is of another model or optimizer; what differs is named.
     """
+    compare(model, state, label, warm_up)()
+
+
+def compare(model: Any, state: Mapping[str, Any], label: str, warm_up: Callable[[], None]) -> Callable[[], None]:
+    """See whether a state fits a model, all of it, and give the function that puts it back; see `put_back`."""
     tensors, optimizers = tensors_of(model), optimizers_of(model)
     problems = list(_differences(tensors, state["tensors"]))
     if not problems:
-        problems = list(_unlike_optimizers(optimizers, state["optimizers"], tensors))
+        problems = list(_unlike_optimizers(optimizers, state["optimizers"], tensors, label))
     metrics = metrics_of(model)
-    if not problems and any(map(_is_unmade, metrics, state["metrics"])):
-        warm_up()
-    problems += _unlike_metrics(metrics, state["metrics"])
+    if not problems:
+        problems = list(_unlike_metrics(metrics, state["metrics"], label, warm_up))
     if problems:
         more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
         raise FileError(
@@ -140,13 +158,28 @@ def put_back(model: Any, state: Mapping[str, Any], label: str, warm_up: Callable
             received="".join(f"\n    {line}" for line in problems[:_SHOWN] + more),
             fix="make and compile the model as it was, or name another folder",
         )
-    with torch.no_grad():
-        for name, value in state["tensors"].items():
-            tensors[name].copy_(value)
-        for key, stored in state["optimizers"].items():
-            _restore_optimizer(optimizers[key], stored)
-        for metric, stored in zip(metrics, state["metrics"], strict=True):
-            _restore_metric(metric, stored)
+    return lambda: give(model, state, tensors, optimizers, metrics)
+
+
+@torch.no_grad()
+def give(
+    model: Any, state: Mapping[str, Any], tensors: dict[str, Tensor], optimizers: dict[str, Any], metrics: list[Any]
+) -> None:
+    """Put a state back that is known to fit.
+
+    Args:
+        model: the model.
+        state: what `read_out` gave.
+        tensors: what `tensors_of(model)` gives.
+        optimizers: what `optimizers_of(model)` gives.
+        metrics: what `metrics_of(model)` gives.
+    """
+    for name, value in state["tensors"].items():
+        tensors[name].copy_(value)
+    for key, stored in state["optimizers"].items():
+        _restore_optimizer(optimizers[key], stored)
+    for metric, stored in zip(metrics, state["metrics"], strict=True):
+        _restore_metric(metric, stored)
     model.stop_training = state["stop_training"]
 
 
@@ -162,31 +195,89 @@ def _form(tensor: Tensor) -> str:
 
 
 def _unlike_optimizers(
-    own: Mapping[str, Any], stored: Mapping[str, Any], tensors: Mapping[str, Tensor]
+    own: Mapping[str, Any], stored: Mapping[str, Any], tensors: Mapping[str, Tensor], label: str
 ) -> Iterator[str]:
+    """What differs. An optimizer is given its slots when all else fits."""
+    unbuilt: list[tuple[str, Any, Any]] = []
     for key in sorted(own.keys() | stored.keys()):
-        part, state = own.get(key), stored.get(key, {})
+        part, state, place = own.get(key), stored.get(key, {}), f"model/optimizers/{key}"
+        form: Any = _OWN
         if isinstance(part, TorchOptimizer):
-            part = part.optimizer
+            part, form = part.optimizer, _HELD
+        elif isinstance(part, torch.optim.Optimizer):
+            form = _FOREIGN
         kind = _kind(part) if isinstance(part, Optimizer) else type(part).__name__
-        if kind != state.get("class"):
+        if part is None or kind != state.get("class"):
             yield f"{key}: {'none' if part is None else kind} here, {state.get('class', 'none')} in the checkpoint"
+            continue
+        check(state, form, label, place)
+        if isinstance(part, torch.optim.Optimizer):
+            check_torch_optimizer(part, state["state"], label, f"{place}/state")
         elif isinstance(part, Optimizer):
-            if not part.built and all(name in tensors for name in state["weights"]) and state["weights"]:
-                part.build([tensors[name] for name in state["weights"]])
-            named = {str(index): value for index, value in enumerate(part.variables)}
-            saved = {str(index): value for index, value in enumerate(state["variables"])}
-            yield from (f"{key} ({kind}), variable {line}" for line in _differences(named, saved))
+            if not part.built and state["weights"] and all(name in tensors for name in state["weights"]):
+                unbuilt.append((key, part, state))
+            else:
+                yield from _unlike_slots(key, part, state, label)
+    for key, part, state in unbuilt:
+        part.build([tensors[name] for name in state["weights"]])
+        yield from _unlike_slots(key, part, state, label)
 
 
-def _unlike_metrics(own: list[Any], stored: list[Any]) -> Iterator[str]:
+def _unlike_slots(key: str, optimizer: Any, state: Mapping[str, Any], label: str) -> Iterator[str]:
+    named = {str(index): value for index, value in enumerate(optimizer.variables)}
+    saved = {str(index): value for index, value in enumerate(state["variables"])}
+    for line in _differences(named, saved):
+        yield f"{key} ({state['class']}), variable {line}"
+    for index, value in saved.items():
+        # Whole numbers in an optimizer count steps.
+        if value.dtype in (torch.int32, torch.int64) and value.numel() and int(value.min()) < 0:
+            refuse(label, f"model/optimizers/{key}/variables/{index}", "a count from 0 on", str(int(value.min())))
+
+
+def _unlike_metrics(own: list[Any], stored: list[Any], label: str, warm_up: Callable[[], None]) -> Iterator[str]:
     here, there = [metric.name for metric in own], [state["name"] for state in stored]
     if here != there:
         yield f"metrics: {', '.join(here)} here, {', '.join(there)} in the checkpoint"
         return
-    for metric, state in zip(own, stored, strict=True):
-        if "variables" in state and [*map(_form, metric.variables)] != [*map(_form, state["variables"])]:
-            yield f"metric {metric.name}: its variables have other shapes"
+    pairs = list(zip(own, stored, strict=True))
+    for metric, state in pairs:
+        foreign = isinstance(metric, TorchMetric)
+        place = f"model/metrics/{metric.name}"
+        check(
+            state,
+            {"name": str, "parts": [{str: ANYTHING}]} if foreign else {"name": str, "variables": [Tensor]},
+            label,
+            place,
+        )
+        if foreign:
+            _check_torchmetrics(_torchmetrics(metric), state["parts"], label, f"{place}/parts")
+    before = [(variable, variable.detach().clone()) for metric in own for variable in metric.variables]
+    if any(map(_is_unmade, own, stored)):
+        warm_up()
+    lines = [
+        f"metric {metric.name}: its variables have other shapes"
+        for metric, state in pairs
+        if "variables" in state and [*map(_form, metric.variables)] != [*map(_form, state["variables"])]
+    ]
+    if lines:
+        with torch.no_grad():
+            for variable, value in before:
+                variable.copy_(value)
+    yield from lines
+
+
+def _check_torchmetrics(own: list[Any], stored: list[dict[str, Any]], label: str, place: str) -> None:
+    check(stored, [dict] if len(stored) == len(own) else one_of(f"states of {len(own)} metrics"), label, place)
+    for index, (part, values) in enumerate(zip(own, stored, strict=True)):
+        present = _torchmetric_state(part)
+        for name in sorted(values.keys() | present.keys()):
+            at = f"{place}/{index}/{name}"
+            if name not in values or name not in present:
+                refuse(label, at, *(("nothing", "an entry") if name in values else ("an entry", "nothing")))
+            value, form = values[name], COUNT if name == "_update_count" else (Tensor, [Tensor])
+            check(value, form, label, at)
+            if isinstance(present[name], Tensor) and not alike(value, present[name]):
+                refuse(label, at, described(present[name]), described(value))
 
 
 def _is_unmade(metric: Any, stored: Mapping[str, Any]) -> bool:

@@ -16,4 +16,5 @@ from lamina.visualization.image_galleries import plot_segmentation_mask_gallery 
 from lamina.visualization.insides import plot_attention as plot_attention
 from lamina.visualization.insides import plot_feature_maps as plot_feature_maps
 from lamina.visualization.insides import plot_histograms as plot_histograms
+from lamina.visualization.learning_rates import plot_batch_sizes as plot_batch_sizes
 from lamina.visualization.learning_rates import plot_learning_rates as plot_learning_rates

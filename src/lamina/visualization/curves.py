@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lamina.core.errors import ArgumentError
-from lamina.visualization.figures import BLUE, FAINT, INK, ORANGE, new_figure, save
+from lamina.visualization.figures import BLUE, INK, ORANGE, new_figure, plain, save
 
 
 def plot_history(
@@ -70,10 +70,6 @@ def _draw(panel: Any, name: str, training: Sequence[float], validation: Sequence
         places = [spacing * (i + 1) for i in range(len(validation))]
         label = f"validation, last {validation[-1]:.4g}"
         panel.plot(places, validation, color=ORANGE, linestyle="--", marker=marker, markersize=4, label=label)
-    panel.set_title(name.replace("_", " "), color=INK, fontsize=12)
-    panel.set_xlabel("epoch", color=INK)
+    plain(panel, name.replace("_", " "), "epoch")
     panel.xaxis.get_major_locator().set_params(integer=True)
-    panel.grid(color=FAINT, linewidth=0.6)
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.tick_params(colors=INK)
     panel.legend(frameon=False, labelcolor=INK)

@@ -60,13 +60,18 @@ def draw_bounding_boxes(
     first = standardize_data_format(data_format) == "channels_first"
     pictures = batch_of(images, "draw_bounding_boxes", first)
     if not isinstance(bounding_boxes, Mapping):
-        raise ArgumentTypeError("bounding_boxes is a dict.", received=type(bounding_boxes).__name__)
+        raise ArgumentTypeError(
+            "The boxes are no dict.",
+            where="draw_bounding_boxes(bounding_boxes=...)",
+            expected="{'boxes': (count, boxes, 4), 'labels': (count, boxes)}",
+            received=type(bounding_boxes).__name__,
+        )
     if not {"boxes", "labels"} <= bounding_boxes.keys():
         raise ArgumentError(
             "Boxes or labels are missing.",
-            where="bounding_boxes",
-            expected="boxes, labels",
-            received=", ".join(bounding_boxes),
+            where="draw_bounding_boxes(bounding_boxes=...)",
+            expected="'boxes' (count, boxes, 4) and 'labels' (count, boxes)",
+            received=", ".join(map(repr, bounding_boxes)) or "an empty dict",
         )
     height, width = pictures.shape[1:3]
     given = {key: convert_to_numpy(value) for key, value in bounding_boxes.items()}
@@ -129,7 +134,13 @@ def draw_segmentation_masks(
     pictures = batch_of(images, "draw_segmentation_masks", first).astype("float32")
     masks = convert_to_numpy(segmentation_masks)
     if masks.dtype.kind not in "iu":
-        raise DTypeError("Masks hold the numbers of classes.", expected="an integer dtype", received=masks.dtype)
+        raise DTypeError(
+            "The masks are no numbers of classes.",
+            where="draw_segmentation_masks(segmentation_masks=...)",
+            expected="an integer dtype",
+            received=masks.dtype,
+            fix="for probabilities (..., classes) pass masks.argmax(-1)",
+        )
     masks = masks.reshape(pictures.shape[:3])
     count = int(masks.max()) + 1 if num_classes is None else num_classes
     colors = color_mapping or {index: np.multiply(index, _PALETTE) % 255 for index in range(count)}
@@ -181,7 +192,12 @@ def _write(picture: np.ndarray, text: str, corner: np.ndarray, ink: np.ndarray, 
     try:
         from PIL import Image, ImageDraw, ImageFont
     except ImportError as error:
-        raise MissingPackageError("Captions need Pillow.", fix="pip install pillow") from error
+        raise MissingPackageError(
+            "Captions need Pillow.",
+            where="draw_bounding_boxes(class_mapping=...)",
+            expected="Pillow to be installed",
+            fix="pip install pillow, or leave class_mapping out",
+        ) from error
     height = int(scale * 12)
     x, y = int(corner[0]), int(corner[1]) - 8
     if y - 2 * height <= 0:

@@ -26,7 +26,12 @@ def new_figure(width: float, height: float) -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MissingPackageError("Pictures need matplotlib.", fix="pip install 'lamina[plot]'") from error
+        raise MissingPackageError(
+            "Pictures need matplotlib.",
+            where="lamina.visualization",
+            expected="matplotlib to be installed",
+            fix="pip install 'lamina[plot]'",
+        ) from error
     figure = Figure(figsize=(width, height), dpi=120, facecolor="white", layout="constrained")
     layout: Any = figure.get_layout_engine()
     layout.set(w_pad=0.08, h_pad=0.08)

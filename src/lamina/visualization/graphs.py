@@ -71,7 +71,10 @@ def model_to_dot(
         import pydot
     except ImportError as error:
         raise MissingPackageError(
-            "A graph of pydot needs pydot.", fix="pip install pydot, or use plot_model, which needs matplotlib"
+            "A graph of pydot needs pydot.",
+            where="model_to_dot",
+            expected="pydot to be installed",
+            fix="pip install pydot, or use plot_model, which writes .svg without it",
         ) from error
     shown = Shown(show_shapes, show_dtype, show_layer_names, show_layer_activations, show_trainable)
     group = group_of(model, shown, expand_nested)
@@ -101,7 +104,8 @@ def plot_model(
 ) -> Any:
     """Write a picture of a model as a graph of its layers.
 
-    Graphviz draws it where its `dot` and pydot are installed; else matplotlib does. An .svg needs neither.
+    Graphviz draws it where its `dot` and pydot are installed; else matplotlib does. An .svg needs neither: its colours
+    follow the reader's, light or dark.
 
     Args:
         model: a model that is built.
@@ -114,7 +118,7 @@ def plot_model(
         dpi: dots per inch; fewer where the picture would grow beyond 65,000 dots.
         show_layer_activations: whether to tell activations.
         show_trainable: whether to tell which layers learn.
-        splines: how arrows go: "ortho", "curved", "polyline", "spline" or "line".
+        splines: how arrows go: "ortho", "curved", "polyline", "spline" or "line"; "ortho" in an .svg without Graphviz.
         **kwargs: none are known.
 
     Returns:
@@ -135,7 +139,12 @@ def plot_model(
     """
     _check(model, kwargs)
     if rankdir not in ("TB", "BT", "LR", "RL"):
-        raise ArgumentError("There is no such direction.", expected="TB, BT, LR or RL", received=repr(rankdir))
+        raise ArgumentError(
+            "There is no such direction.",
+            where="plot_model(rankdir=...)",
+            expected="'TB', 'BT', 'LR' or 'RL'",
+            received=repr(rankdir),
+        )
     path = Path(to_file)
     if not path.suffix:
         path = path.with_suffix(".png")
@@ -144,14 +153,11 @@ def plot_model(
         dot.write(str(path), format=path.suffix[1:])
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        if path.suffix == ".svg":
+            path.write_text(model_svg(model, shown, expand_nested, rankdir=rankdir), "utf-8")
+        else:
             figure = _draw(group_of(model, shown, expand_nested), rankdir, splines)
-        except MissingPackageError:
-            if path.suffix != ".svg":
-                raise
-            path.write_text(model_svg(model, shown, expand_nested), "utf-8")
-            return None
-        figure.savefig(path, dpi=min(dpi, 65000 / max(figure.get_size_inches())))
+            figure.savefig(path, dpi=min(dpi, 65000 / max(figure.get_size_inches())))
     display = sys.modules.get("IPython.display") if "ipykernel" in sys.modules else None
     if display is None or path.suffix == ".pdf":
         return None
@@ -179,7 +185,13 @@ def _dot_or_none(model: Any, shown: Shown, rankdir: str, expand_nested: bool, dp
 
 def _check(model: Any, kwargs: dict[str, Any]) -> None:
     if kwargs:
-        raise ArgumentError("Unknown arguments.", where="plot_model", received=", ".join(kwargs))
+        raise ArgumentError(
+            "Unknown arguments.",
+            where="plot_model",
+            expected="show_shapes, show_dtype, show_layer_names, expand_nested, ...",
+            received=", ".join(kwargs),
+            fix="leave them out",
+        )
     if not model.built:
         raise StateError(
             "A model without shapes cannot be drawn.",
@@ -235,36 +247,31 @@ def _dot_label(card: Card) -> str:
 
 def _draw(group: Group, rankdir: str, splines: str) -> Any:
     """The figure of a group."""
-    across = rankdir in ("LR", "RL")
-    group.place(across)
-    group.settle()
+    group.arrange(rankdir)
     width, height = group.width, group.height
     figure = new_figure(width / 72, height / 72)
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.set_axis_off()
-    for box in group.everything():
-        if rankdir == "BT":
-            box.y = height - box.y
-        elif rankdir == "RL":
-            box.x = width - box.x
-    _draw_group(axes, group, across, splines)
+    _draw_group(axes, group, rankdir, splines)
     return figure
 
 
-def _draw_group(axes: Any, group: Group, across: bool, splines: str) -> None:
+def _draw_group(axes: Any, group: Group, rankdir: str, splines: str) -> None:
     from matplotlib.patches import Rectangle
 
     for item in group.items:
         left, top = item.x - item.width / 2, item.y - item.height / 2
         if isinstance(item, Group):
             axes.add_patch(Rectangle((left, top), item.width, item.height, fill=False, edgecolor=INK, linestyle="--"))
-            axes.text(left + 8, top + 12, item.content, fontsize=TEXT, color=INK, va="center")
-            _draw_group(axes, item, across, splines)
+            head = top + (item.height - 10 if rankdir == "BT" else 12)
+            axes.text(left + 8, head, item.content, fontsize=TEXT, color=INK, va="center")
+            _draw_group(axes, item, rankdir, splines)
         else:
             _draw_card(axes, item, left, top)
     lanes: dict[int, int] = {}
+    across = rankdir in ("LR", "RL")
     for begin, chain, end in group.routes:
         lane = lanes.setdefault(id(begin), len(lanes))
         _draw_arrow(axes, begin, chain, end, across, splines, (0.5, 0.35, 0.65)[lane % 3])

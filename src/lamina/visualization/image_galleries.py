@@ -16,7 +16,7 @@ from lamina.core.config import standardize_data_format
 from lamina.core.errors import ArgumentError
 from lamina.core.tensors import convert_to_numpy
 from lamina.visualization.drawing import batch_of, draw_bounding_boxes, draw_segmentation_masks
-from lamina.visualization.figures import new_figure
+from lamina.visualization.figures import INK, WRONG, new_figure
 
 
 def plot_image_gallery(
@@ -68,29 +68,65 @@ def plot_image_gallery(
 
     Source: https://keras.io/api/visualization/
     """
-    if path is not None and show:
-        raise ArgumentError("A gallery is written to a file or shown, not both.", where="plot_image_gallery")
     if (y_true is not None or y_pred is not None) and label_map is None:
-        raise ArgumentError("Classes need names.", where="plot_image_gallery", fix="pass label_map={0: ..., 1: ...}")
+        raise ArgumentError(
+            "Classes are given without names.",
+            where="plot_image_gallery(label_map=...)",
+            expected="a dict of names by number",
+            received="None",
+            fix="pass label_map={0: ..., 1: ...}",
+        )
     pictures = batch_of(images, "plot_image_gallery", standardize_data_format(data_format) == "channels_first")
+    captions = [_caption(y_true, y_pred, index, label_map or {}) for index in range(len(pictures))]
+    return _gallery(pictures, captions, rows, cols, value_range, scale, path, show, transparent, dpi, legend_handles)
+
+
+def _gallery(
+    pictures: np.ndarray,
+    captions: Sequence[tuple[str, bool]],
+    rows: int | None = None,
+    cols: int | None = None,
+    value_range: tuple[float, float] = (0, 255),
+    scale: float = 2,
+    path: str | os.PathLike[str] | None = None,
+    show: bool | None = None,
+    transparent: bool = True,
+    dpi: int = 60,
+    legend_handles: Sequence[Any] | None = None,
+) -> Any:
+    """Images side by side, each with its caption, and whether that tells of a mistake."""
+    if path is not None and show:
+        raise ArgumentError(
+            "A gallery is written to a file or shown, not both.",
+            where="a gallery's path and show",
+            received=f"path={os.fspath(path)!r}, show={show}",
+            fix="leave show out, and show the figure that is returned",
+        )
     rows = rows or (math.ceil(len(pictures) / cols) if cols else math.ceil(math.sqrt(len(pictures))))
     cols = cols or math.ceil(len(pictures) / rows)
     low, high = value_range
     pictures = ((pictures.astype("float32") - low) * (255 / (high - low))).clip(0, 255).astype("uint8")
     figure = new_figure(cols * scale, rows * scale)
     panels = figure.subplots(rows, cols, squeeze=False).ravel()
+    from matplotlib.patheffects import withStroke  # the figure has told where matplotlib is missing
+
     for index, panel in enumerate(panels):
         panel.set_axis_off()
         if index < len(pictures):
             gray = pictures.shape[-1] == 1
             panel.imshow(pictures[index, ..., 0] if gray else pictures[index], cmap="gray" if gray else None)
-            told = {"Label": y_true, "Pred": y_pred}
-            parts = [_caption(what, classes, index, label_map or {}) for what, classes in told.items()]
-            panel.set_title("  ".join(part for part in parts if part), fontsize=8)
+            text, wrong = captions[index]
+            room = 72 * scale / 0.62  # a letter is so much of its size wide
+            if room < 7.5 * len(text):
+                text = text.replace("  ", "\n")
+            size = min(10.0, room / max(map(len, [*text.splitlines(), " "])))
+            shown = panel.set_title(text, fontsize=size, color=WRONG if wrong else INK)
+            # Without a background the page behind may be dark.
+            shown.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
     if legend_handles is not None:
         figure.legend(handles=legend_handles, loc="outside lower center")
     if path is not None:
-        figure.savefig(path, pad_inches=0, bbox_inches="tight", transparent=transparent, dpi=dpi)
+        figure.savefig(path, pad_inches=0.04, bbox_inches="tight", transparent=transparent, dpi=dpi)
     elif show is None or show:
         _show(figure)
         return None
@@ -159,7 +195,11 @@ def plot_bounding_box_gallery(
     """
     where = "plot_bounding_box_gallery"
     if legend and legend_handles:
-        raise ArgumentError("Give legend or legend_handles, not both.", where=where)
+        raise ArgumentError(
+            "There are two legends.",
+            where=f"{where}(legend=..., legend_handles=...)",
+            fix="leave legend out",
+        )
     pictures = batch_of(images, where, standardize_data_format(data_format) == "channels_first")
     sets = (
         (y_true, true_color, ground_truth_mapping or class_mapping, "Ground Truth"),
@@ -239,9 +279,10 @@ def plot_segmentation_mask_gallery(
     """
     channels_first = standardize_data_format(data_format) == "channels_first"
     pictures = batch_of(images, "plot_segmentation_mask_gallery", channels_first)
-    columns = [pictures]
-    for masks in (y_true, y_pred):
+    columns, heads = [pictures], ["Image"]
+    for masks, head in ((y_true, "Label"), (y_pred, "Pred")):
         if masks is not None:
+            heads.append(head)
             numbers = convert_to_numpy(masks).astype("int32")
             columns.append(
                 draw_segmentation_masks(
@@ -249,21 +290,18 @@ def plot_segmentation_mask_gallery(
                 )
             )
     together = np.stack(columns, axis=1).reshape(-1, *pictures.shape[1:])
-    return plot_image_gallery(
-        together,
-        value_range=value_range,
-        rows=len(pictures),
-        cols=len(columns),
-        data_format="channels_last",
-        **kwargs,
-    )
+    captions = [(head if row == 0 else "", False) for row in range(len(pictures)) for head in heads]
+    return _gallery(together, captions, len(pictures), len(columns), value_range, **kwargs)
 
 
-def _caption(what: str, classes: Any, index: int, names: Mapping[int, str]) -> str | None:
-    classes = None if classes is None else convert_to_numpy(classes)
-    if classes is None or index >= len(classes):
-        return None
-    return f"{what}: {names.get(classes[index], 'Unknown')}"
+def _caption(y_true: Any, y_pred: Any, index: int, names: Mapping[int, str]) -> tuple[str, bool]:
+    """What stands above an image, and whether the prediction is wrong."""
+    told = {
+        what: names.get(convert_to_numpy(classes)[index], "Unknown")
+        for what, classes in {"Label": y_true, "Pred": y_pred}.items()
+        if classes is not None and index < len(classes)
+    }
+    return "  ".join(f"{what}: {name}" for what, name in told.items()), len(set(told.values())) > 1
 
 
 def _shade(color: Sequence[int]) -> Any:

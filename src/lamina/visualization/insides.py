@@ -41,7 +41,13 @@ def _run(model: Any, x: Any) -> None:
 
 def _seen(calls: list[Any], layer: Any, where: str) -> Any:
     if not calls:
-        raise StateError("The model does not call this layer.", where=where, received=getattr(layer, "name", layer))
+        raise StateError(
+            "The model does not call this layer.",
+            where=where,
+            expected="a layer that runs when the model is called",
+            received=getattr(layer, "name", layer),
+            fix="pass the name of one of model.layers",
+        )
     return calls[0]
 
 
@@ -208,7 +214,7 @@ def plot_attention(
     columns = min(columns, len(scores))
     rows = -(-len(scores) // columns)
     words = 0.9 if tokens else 0.0
-    figure = new_figure(2.5 * columns + 0.9 + words * columns, 2.6 * rows + 0.6 + words)
+    figure = new_figure(2.5 * columns + 0.9 + words, 2.6 * rows + 0.6 + words)
     figure.suptitle(title or part.name, color=INK, fontsize=12, fontweight="bold")
     panels = figure.subplots(rows, columns, squeeze=False)
     top = float(scores.max())
@@ -222,12 +228,17 @@ def plot_attention(
         plain(panel, f"head {index}", "key" if outer else "", "query" if left else "", grid=False)
         panel.spines[:].set_visible(False)
         if tokens:
-            panel.set_xticks(range(min(len(tokens), scores.shape[2])), tokens[: scores.shape[2]], rotation=90)
-            panel.set_yticks(range(min(len(tokens), scores.shape[1])), tokens[: scores.shape[1]])
+            for axis, places in ((panel.xaxis, scores.shape[2]), (panel.yaxis, scores.shape[1])):
+                step = -(-places // 36)  # more would stand on each other
+                shown = tokens[:places:step]
+                axis.set_ticks(range(0, step * len(shown), step), shown, fontsize=min(10.0, 190 / places * step))
+            panel.tick_params(axis="x", rotation=90)
+            if not left:
+                panel.set_yticklabels([])
         else:
             for axis in (panel.xaxis, panel.yaxis):
                 axis.get_major_locator().set_params(integer=True)
-    bar = figure.colorbar(image, ax=panels, shrink=0.8)
+    bar = figure.colorbar(image, ax=panels, shrink=0.8, pad=0.01)
     bar.set_label("weight", color=INK)
     bar.outline.set_visible(False)
     bar.ax.tick_params(colors=INK)

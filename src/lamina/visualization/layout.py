@@ -45,6 +45,20 @@ class Group(Box):
     edges: list[tuple[int, int, Box, Box]] = field(default_factory=list)
     routes: list[tuple[Box, list[Box], Box]] = field(default_factory=list)
 
+    def arrange(self, rankdir: str = "TB") -> None:
+        """Give everything its place in the whole picture.
+
+        Args:
+            rankdir: where arrows go: "TB" downwards, "BT", "LR" or "RL".
+        """
+        self.place(rankdir in ("LR", "RL"))
+        self.settle()
+        for box in self.everything():
+            if rankdir == "BT":
+                box.y = self.height - box.y
+            elif rankdir == "RL":
+                box.x = self.width - box.x
+
     def place(self, across: bool = False) -> None:
         """Give all parts their places, the centres counted from this group's upper left corner, and itself a size.
 

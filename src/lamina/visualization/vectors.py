@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import itertools
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ svg .pa { fill: var(--blue, #0b6bcb); } svg .pb { fill: var(--orange, #d9730d); 
 svg .small { font-size: 11px; fill: var(--soft, #57606a); }
 """
 """The style sheet of these pictures; a page may set the colours as variables."""
+_DARK = dict(ink="#e6edf3", soft="#9198a1", faint="#3d444d", ground="#151b23", title="#2f3b4a")
+_DARK |= dict(blue="#58a6ff", orange="#f0883e")
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 380, 230, 50, 12, 12, 34
 
@@ -97,16 +100,17 @@ def curves_svg(name: str, lines: Mapping[str, tuple[Sequence[float], Sequence[fl
     parts, place = _frame(across, _range([y for _, ys in lines.values() for y in ys]), label, True)
     for kind, (told, (xs, ys)) in zip("ab", lines.items(), strict=False):
         path, pen = "", "M"
+        dot = 'r="3"' if len(xs) <= 30 else 'r="6" opacity="0"'  # many dots hide the line; they still tell their value
         for x, y in zip(xs, ys, strict=False):
             if not math.isfinite(y):
                 pen = "M"
                 continue
             path += "{}{:.1f} {:.1f}".format(pen, *place(x, y))
             pen = "L"
-            if len(xs) <= 60:
+            if len(xs) <= 150:
                 at = 'cx="{:.1f}" cy="{:.1f}"'.format(*place(x, y))
                 tip = html.escape(f"{told}, {label} {x:g}: {y:.5g}")
-                parts.append(f'<circle class="p{kind}" {at} r="3"><title>{tip}</title></circle>')
+                parts.append(f'<circle class="p{kind}" {at} {dot}><title>{tip}</title></circle>')
         parts.append(f'<path class="{kind}" d="{path}"/>')
     return _wrapped(parts, f"{name} by {label}")
 
@@ -128,14 +132,25 @@ def points_svg(truth: Sequence[float], told: Sequence[float]) -> str:
     return _wrapped(parts, "predicted by true value")
 
 
-def model_svg(model: Any, shown: Shown, expand_nested: bool = False, standalone: bool = True) -> str:
+def _own_style() -> str:
+    """The style of a picture that is a file: without variables, which few programs but browsers know."""
+    light = re.sub(r"var\(--\w+, (#\w+)\)", r"\1", STYLE)
+    dark = re.sub(r"var\(--(\w+), #\w+\)", lambda found: _DARK[found[1]], STYLE)
+    dark = f"@media (prefers-color-scheme: dark) {{ svg {{ background: {_DARK['ground']}; }}{dark}}}"
+    return f"<style>svg {{ background: #ffffff; }}{light}{dark}</style>"
+
+
+def model_svg(
+    model: Any, shown: Shown, expand_nested: bool = False, standalone: bool = True, rankdir: str = "TB"
+) -> str:
     """A model as a graph of its layers.
 
     Args:
         model: a model that is built.
         shown: what is told about each layer.
         expand_nested: whether to show the layers of models inside the model.
-        standalone: whether it is to be a file of its own, with its style.
+        standalone: whether it is to be a file of its own, with its style; else it grows no wider than the page.
+        rankdir: "TB", "BT", "LR" or "RL": from top to bottom, and so on.
 
     Example:
         >>> from lamina import Sequential, layers
@@ -143,20 +158,20 @@ def model_svg(model: Any, shown: Shown, expand_nested: bool = False, standalone:
         2
     """
     group = group_of(model, shown, expand_nested)
-    group.place()
-    group.settle()
+    group.arrange(rankdir)
     size = f'viewBox="0 0 {group.width:.0f} {group.height:.0f}" width="{group.width:.0f}" height="{group.height:.0f}"'
     label = html.escape(f"The layers of {model.name}")
-    inside = "".join(_of_group(group))
+    inside = "".join(_of_group(group, rankdir))
     begin = '<?xml version="1.0" encoding="utf-8"?>\n' if standalone else ""
-    style = f"<style>{STYLE}</style>" if standalone else ""
-    space = ' xmlns="http://www.w3.org/2000/svg"' if standalone else ""
+    style = _own_style() if standalone else ""
+    # Letters that shrink with the page shall stay large enough to be read.
+    space = ' xmlns="http://www.w3.org/2000/svg"' if standalone else f' style="min-width: {0.7 * group.width:.0f}px"'
     return f'{begin}<svg{space} {size} role="img" aria-label="{label}">{style}{inside}</svg>'
 
 
-def _of_group(group: Group) -> Iterator[str]:
+def _of_group(group: Group, rankdir: str) -> Iterator[str]:
     for begin, chain, end in group.routes:
-        yield _arrow(begin, chain, end)
+        yield _arrow(begin, chain, end, rankdir in ("LR", "RL"))
     for item in group.items:
         left, top = item.x - item.width / 2, item.y - item.height / 2
         if isinstance(item, Group):
@@ -164,8 +179,9 @@ def _of_group(group: Group) -> Iterator[str]:
                 f'<rect class="line" stroke-dasharray="4 3" x="{left:.1f}" y="{top:.1f}" width="{item.width:.1f}" '
                 f'height="{item.height:.1f}"/>'
             )
-            yield _text(left + 8, top + 15, f"{html.escape(str(item.content))}", TEXT, "", "start")
-            yield from _of_group(item)
+            head = top + (item.height - 6 if rankdir == "BT" else 15)
+            yield _text(left + 8, head, html.escape(str(item.content)), TEXT, "", "start")
+            yield from _of_group(item, rankdir)
         else:
             yield from _of_card(item, left, top)
 
@@ -200,17 +216,30 @@ def _text(x: float, y: float, told: str, size: float, name: str = "", anchor: st
     return f'<text{named} x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}">{told}</text>'
 
 
-def _arrow(begin: Box, chain: Sequence[Box], end: Box) -> str:
+def _arrow(begin: Box, chain: Sequence[Box], end: Box, across: bool) -> str:
     """An arrow that leaves each layer straight and turns halfway between two."""
-    ahead = 0.5 if end.y > begin.y else -0.5
     first, last = chain[0], chain[-1]
-    points = [(begin.x, begin.y + begin.height * ahead), (begin.x, first.y + first.band * ahead)]
+    ahead = 0.5 if _along(end, across) > _along(begin, across) else -0.5
+    aside, start = _ends(begin, begin.width if across else begin.height, ahead, across)
+    points = [(aside, start), (aside, _along(first, across) + first.band * ahead)]
     for bend in chain[1:-1]:
-        points += [(bend.x, bend.y - bend.band * ahead), (bend.x, bend.y + bend.band * ahead)]
-    x, y = end.x, end.y - end.height * ahead
-    points += [(x, last.y - (last.band + 10) * ahead), (x, y - 10 * ahead)]
-    path = "M{:.1f} {:.1f}".format(*points[0])
+        points += [_ends(bend, bend.band + 10, -ahead, across), _ends(bend, bend.band, ahead, across)]
+    x, y = _ends(end, end.width if across else end.height, -ahead, across)
+    points += [(x, _along(last, across) - (last.band + 10) * ahead), (x, y - 10 * ahead)]
+    begins, onward, sideways = ("M{1:.1f} {0:.1f}", "H", "V") if across else ("M{0:.1f} {1:.1f}", "V", "H")
+    path = begins.format(*points[0])
     for (_, above), (u, v) in itertools.pairwise(points):
-        path += f"V{(above + v) / 2:.1f}H{u:.1f}V{v:.1f}"
-    head = f"{x - 4:.1f},{y - 16 * ahead:.1f} {x + 4:.1f},{y - 16 * ahead:.1f} {x:.1f},{y:.1f}"
+        path += f"{onward}{(above + v) / 2:.1f}{sideways}{u:.1f}{onward}{v:.1f}"
+    corners = ((x - 4, y - 16 * ahead), (x + 4, y - 16 * ahead), (x, y))
+    head = " ".join("{:.1f},{:.1f}".format(*(at[::-1] if across else at)) for at in corners)
     return f'<path class="line" d="{path}"/><polygon class="head" points="{head}"/>'
+
+
+def _along(box: Box, across: bool) -> float:
+    """Where a box stands in the direction of the arrows."""
+    return box.x if across else box.y
+
+
+def _ends(box: Box, size: float, ahead: float, across: bool) -> tuple[float, float]:
+    """Where an arrow meets a box: aside, and in the direction of the arrows."""
+    return (box.y if across else box.x), _along(box, across) + size * ahead

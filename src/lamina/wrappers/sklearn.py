@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from lamina.core.errors import ArgumentError, MissingPackageError, StateError
+from lamina.core.errors import ArgumentError, MissingPackageError, StateError, check_type
 from lamina.models.cloning import clone_model
 from lamina.models.model import Model
 
@@ -95,7 +96,9 @@ class SKLBase(_Base):
 
         if not sklearn.get_config().get("enable_metadata_routing", False):
             raise NotCompiledError(
-                "Metadata routing is not enabled.", fix="sklearn.set_config(enable_metadata_routing=True)"
+                "Metadata routing is not enabled.",
+                where=f"{type(self).__name__}.set_fit_request",
+                fix="sklearn.set_config(enable_metadata_routing=True)",
             )
         request = MetadataRequest(owner=type(self).__name__)
         for name, alias in kwargs.items():
@@ -148,7 +151,11 @@ class SKLBase(_Base):
         if self.warm_start and hasattr(self, "model_"):
             return self.model_
         if not isinstance(self.model, Model):
-            return self.model(X=X, y=y, **(self.model_kwargs or {}))
+            where = f"{type(self).__name__}(model=...)"
+            check_type(self.model, Callable, where, "a compiled model, or a function of X and y that returns one")
+            made = self.model(X=X, y=y, **(self.model_kwargs or {}))
+            check_type(made, Model, where, "a function that returns a compiled model; does it end with `return`?")
+            return made
         return self.model if self.warm_start else clone_model(self.model)
 
     def _process_target(self, y: np.ndarray, reset: bool = False) -> np.ndarray:
@@ -211,13 +218,17 @@ class SKLearnClassifier(SKLBase):
         kind = _type_of_target(y)
         if kind not in ("binary", "multiclass"):
             raise ArgumentError(
-                f"Only binary and multiclass targets can be learnt. Unknown label type: {kind}.", where="y"
+                f"Only binary and multiclass targets can be learnt. Unknown label type: {kind}.",
+                where=f"{type(self).__name__}.fit(y)",
+                fix="give one class for each sample, or use SKLearnRegressor",
             )
         if reset:
             self._target_encoder = make_pipeline(TargetReshaper(), OneHotEncoder(sparse_output=False)).fit(y)
             self.classes_ = np.unique(y)
             if len(self.classes_) == 1:
-                raise ArgumentError("Classifier can't train when only one class is present.", where="y")
+                where, expected = f"{type(self).__name__}.fit(y)", "at least two classes"
+                what = "Classifier can't train when only one class is present."
+                raise ArgumentError(what, where=where, expected=expected, received=self.classes_)
         return self._target_encoder.transform(y)
 
     def __sklearn_tags__(self) -> Any:
@@ -340,7 +351,8 @@ def _with_sklearn(cls: type) -> Any:
     try:
         from sklearn import base
     except ImportError as error:
-        raise MissingPackageError(f"{cls.__name__} needs scikit-learn.", fix="pip install 'lamina[sklearn]'") from error
+        what, fix = f"{cls.__name__} needs scikit-learn.", "pip install 'lamina[sklearn]'"
+        raise MissingPackageError(what, where=cls.__name__, fix=fix) from error
     # scikit-learn wraps `transform` in the class that holds it, for its set_output.
     held = {name: getattr(cls, name) for name in ("transform",) if hasattr(cls, name)}
     known = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__, "_written": cls}
@@ -365,5 +377,6 @@ def _type_of_target(y: Any) -> str:
 
     kind = type_of_target(y, input_name="y")
     if kind == "unknown":
-        raise ArgumentError("Unknown label type.", where="y", received=repr(y)[:120])
+        expected = "one class or number for each sample"
+        raise ArgumentError("Unknown label type.", where="fit(y)", expected=expected, received=repr(y)[:120])
     return kind

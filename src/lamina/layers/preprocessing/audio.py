@@ -14,8 +14,9 @@ from torch.nn import functional as F
 from lamina import initializers
 from lamina.core.config import epsilon, standardize_data_format
 from lamina.core.dtypes import torch_dtype
-from lamina.core.errors import ArgumentError, DTypeError, nearest
+from lamina.core.errors import ArgumentError, DTypeError, one_of
 from lamina.core.registry import builtin
+from lamina.layers.arguments import positive
 from lamina.layers.input_spec import InputSpec
 from lamina.layers.preprocessing.base import PreprocessingLayer
 from lamina.layers.windows import torch_padding
@@ -73,7 +74,7 @@ class MelSpectrogram(PreprocessingLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.fft_length, self.sequence_stride = fft_length, sequence_stride
+        self.fft_length, self.sequence_stride = positive(fft_length, f"{self._where()}, fft_length"), sequence_stride
         self.sequence_length = sequence_length or fft_length
         if self.sequence_length > fft_length:
             raise ArgumentError(
@@ -188,13 +189,7 @@ class STFTSpectrogram(PreprocessingLayer):
     ) -> None:
         super().__init__(**kwargs)
         for name, value, known in (("mode", mode, _MODES), ("padding", padding, ("valid", "same"))):
-            if value not in known:
-                raise ArgumentError(
-                    f"Unknown `{name}`.{nearest(str(value), known)}",
-                    where=self._where(),
-                    expected=", ".join(known),
-                    received=repr(value),
-                )
+            one_of(value, known, f"{self._where()}, {name}")
         if frame_step is not None and not 1 <= frame_step <= frame_length:
             raise ArgumentError(
                 "frame_step lies outside its range.",
@@ -231,7 +226,13 @@ class STFTSpectrogram(PreprocessingLayer):
     def call(self, inputs: Tensor) -> Tensor:
         """The spectra."""
         if not inputs.is_floating_point():
-            raise DTypeError("Signals are floats.", where=self._where(), received=f"dtype {inputs.dtype}")
+            raise DTypeError(
+                "Signals are floats.",
+                where=self._where(),
+                expected="a float dtype",
+                received=f"dtype {inputs.dtype}",
+                fix="x.astype('float32')",
+            )
         signal = inputs.mT if self.data_format == "channels_last" else inputs
         if self.mode in ("real", "imag"):
             return self._laid_out(

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
-from lamina.core.errors import ArgumentError, DataError, DTypeError, StateError, nearest
+from lamina.core.errors import ArgumentError, DataError, DTypeError, StateError, one_of
 from lamina.core.tensors import convert_to_numpy, convert_to_tensor
 from lamina.core.text import as_text, is_text
 from lamina.graph.infer import infer
@@ -88,19 +88,17 @@ class PreprocessingLayer(Layer):
     def _on_cpu(self, value: Tensor) -> np.ndarray:
         """The values of a tensor, for work that Python does."""
         if isinstance(value, FakeTensor) or torch.compiler.is_compiling():
-            raise StateError(f"{self._where()} works in Python on values, which compiled code cannot.")
+            raise StateError(
+                "The layer works in Python on values, which compiled code cannot.",
+                where=self._where(),
+                fix="apply it to the data before training: dataset.map(layer)",
+            )
         return convert_to_numpy(value)
 
     def _check_mode(self, mode: str, allowed: tuple[str, ...], sparse: bool) -> str:
         """The output mode by its present name, and no wish for sparse tensors."""
         mode = _OLD_MODES.get(mode, mode)
-        if mode not in allowed:
-            raise ArgumentError(
-                f"Unknown output_mode.{nearest(str(mode), allowed)}",
-                where=self._where(),
-                expected=", ".join(allowed),
-                received=repr(mode),
-            )
+        one_of(mode, allowed, f"{self._where()}, output_mode")
         if sparse:
             raise ArgumentError(
                 "Sparse tensors are not supported.", where=self._where(), received="sparse=True", fix="leave it out"
@@ -155,7 +153,12 @@ class AdaptingLayer(PreprocessingLayer, abc.ABC):
             self.update_state(batch)
             taken += 1
         if not taken:
-            raise DataError("adapt() was given no data.", where=self._where(), received=repr(data)[:80])
+            raise DataError(
+                "adapt() was given no data.",
+                where=self._where(),
+                expected="an array, or batches of it",
+                received=repr(data)[:80],
+            )
         self.finalize_state()
 
     @abc.abstractmethod

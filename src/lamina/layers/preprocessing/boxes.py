@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from lamina.core import config
 from lamina.core.dtypes import torch_dtype
-from lamina.core.errors import ArgumentError, ShapeError, UnsupportedError, nearest
+from lamina.core.errors import ArgumentError, ShapeError, UnsupportedError, nearest, one_of
 from lamina.core.tensors import convert_to_tensor
 from lamina.ops.operands import DType, TensorLike, as_float, as_tensor
 
@@ -83,6 +83,7 @@ def convert_format(
             "Relative boxes need the size of their image: convert_format() must receive `height` and `width`.",
             where=f"convert_format, {source!r} to {target!r}",
             received=f"height={height}, width={width}",
+            fix="convert_format(..., height=image_height, width=image_width)",
         )
     boxes = _to_corners(boxes, before)
     if (source == before) != (target == after):
@@ -182,6 +183,7 @@ def clip_to_image_size(
             "`height` and `width` must be set for boxes in pixels.",
             where="clip_to_image_size",
             received=f"height={height}, width={width}",
+            fix="clip_to_image_size(..., height=image_height, width=image_width)",
         )
     boxes = as_float(bounding_boxes["boxes"])
     clipped = crop(boxes, 0, 0, height, width)
@@ -412,13 +414,13 @@ def decode_deltas_to_boxes(
 
 
 def _delta_scale(variance: Any, layout: str, argument: str) -> Tensor | None:
-    if layout not in ("center_xywh", "center_yxhw"):
-        raise ArgumentError(
-            "Unusable format of differences.", where=argument, expected="center_xywh or center_yxhw", received=layout
-        )
+    one_of(layout, ("center_xywh", "center_yxhw"), argument)
     scale = None if variance is None else convert_to_tensor(variance, torch.float32)
     if scale is not None and scale.shape[-1:] != (4,):
-        raise ArgumentError("`variance` must be length 4.", where="variance", received=tuple(scale.shape))
+        received = f"shape {tuple(scale.shape)}"
+        raise ArgumentError(
+            "`variance` must be length 4.", where="variance", expected="four numbers", received=received
+        )
     return scale
 
 

@@ -14,6 +14,7 @@ from lamina.core.errors import ArgumentError, ArgumentTypeError, ShapeError
 from lamina.core.registry import builtin
 from lamina.core.tensors import convert_to_tensor
 from lamina.graph.tensor import KerasTensor
+from lamina.layers.arguments import positive
 from lamina.layers.preprocessing import hashing
 from lamina.layers.preprocessing.base import PreprocessingLayer, encode
 
@@ -48,14 +49,10 @@ class CategoryEncoding(PreprocessingLayer):
     ) -> None:
         super().__init__(**kwargs)
         self.output_mode = self._check_mode(output_mode, ("count", "one_hot", "multi_hot"), sparse)
-        if num_tokens is None or num_tokens < 1:
-            raise ArgumentError(
-                "num_tokens is a number of at least 1.",
-                where=self._where(),
-                received=num_tokens,
-                fix="where it is not known, use IntegerLookup and adapt()",
-            )
-        self.num_tokens, self.sparse = num_tokens, sparse
+        if num_tokens is None:
+            fix = "where it is not known, use IntegerLookup and adapt()"
+            raise ArgumentError("The number of tokens is missing.", where=self._where(), fix=fix)
+        self.num_tokens, self.sparse = positive(num_tokens, f"{self._where()}, num_tokens"), sparse
 
     def call(self, inputs: Tensor, count_weights: Any = None) -> Tensor:
         """The vectors; in mode "count", each number may be given a weight."""
@@ -63,7 +60,10 @@ class CategoryEncoding(PreprocessingLayer):
             return encode(inputs, self.output_mode, self.num_tokens, self._compute_dtype)
         if self.output_mode != "count":
             raise ArgumentError(
-                "count_weights are for output_mode='count'.", where=self._where(), received=self.output_mode
+                "count_weights are for output_mode='count'.",
+                where=self._where(),
+                received=f"output_mode={self.output_mode!r}",
+                fix="leave count_weights out, or make the layer with output_mode='count'",
             )
         weights = convert_to_tensor(count_weights, self._compute_dtype, inputs.device)
         return encode(inputs, "count", self.num_tokens, self._compute_dtype, weights)
@@ -74,7 +74,9 @@ def checked_salt(salt: Any, where: str) -> list[int] | None:
     if salt is None or (isinstance(salt, (list, tuple)) and len(salt) == 2):
         return salt if salt is None else [int(part) for part in salt]
     if not isinstance(salt, (int, np.integer)):
-        raise ArgumentError("A salt is one integer or two.", where=where, received=repr(salt))
+        raise ArgumentError(
+            "The salt cannot be used.", where=where, expected="an integer, or a list of two", received=repr(salt)
+        )
     return [int(salt)] * 2
 
 
@@ -93,9 +95,7 @@ class _HashingLayer(PreprocessingLayer):
             kwargs["dtype"] = "int64" if output_mode == "int" else floatx()
         super().__init__(**kwargs)
         self.output_mode = self._check_mode(output_mode, modes, sparse)
-        if num_bins is None or num_bins <= 0:
-            raise ArgumentError("num_bins is a number of at least 1.", where=self._where(), received=num_bins)
-        self.num_bins, self.sparse = num_bins, sparse
+        self.num_bins, self.sparse = positive(num_bins, f"{self._where()}, num_bins"), sparse
         self.autocast = False
 
     def _encode(self, bins: Tensor) -> Tensor:
@@ -139,7 +139,11 @@ class Hashing(_HashingLayer):
         super().__init__(num_bins, output_mode, ("int", "one_hot", "multi_hot", "count"), sparse, **kwargs)
         if output_mode == "int" and self.compute_dtype not in ("int32", "int64"):
             raise ArgumentError(
-                "Numbers of buckets are int32 or int64.", where=self._where(), received=f"dtype {self.compute_dtype}"
+                "Numbers of buckets are int32 or int64.",
+                where=self._where(),
+                expected='dtype="int32" or "int64"',
+                received=f"dtype {self.compute_dtype}",
+                fix='leave dtype out, or choose another output_mode, such as "one_hot"',
             )
         self.mask_value = mask_value
         self.salt = checked_salt(salt, self._where())
@@ -209,7 +213,10 @@ class HashedCrossing(_HashingLayer):
     def _taken_in(self, value: Any) -> Any:
         if not isinstance(value, (list, tuple)) or len(value) < 2:
             raise ArgumentError(
-                "Features to cross come as a list of at least two.", where=self._where(), received=f"{value!r:.80}"
+                "Features to cross come as a list of at least two.",
+                where=self._where(),
+                expected="[first, second, ...]",
+                received=f"{value!r:.80}",
             )
         return [super(HashedCrossing, self)._taken_in(part) for part in value]
 
@@ -221,7 +228,10 @@ class HashedCrossing(_HashingLayer):
         for column in columns:
             if column.dtype.kind not in "iuO":
                 raise ArgumentError(
-                    "Features to cross are integers or text.", where=self._where(), received=f"dtype {column.dtype}"
+                    "Features to cross are integers or text.",
+                    where=self._where(),
+                    received=f"dtype {column.dtype}",
+                    fix="turn floats into integers or text: x.astype('int64'), or use Discretization first",
                 )
         bins = hashing.crossed([column.reshape(-1) for column in columns], self.num_bins).reshape(shape)
         return self._encode(torch.from_numpy(bins).to(self._device() if first is None else first.device))

@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from lamina.core.config import standardize_data_format
-from lamina.core.errors import ArgumentError, ShapeError
+from lamina.core.errors import ArgumentError, ShapeError, unwritten
 from lamina.core.seeds import SeedGenerator
 from lamina.core.tensors import convert_to_tensor
 from lamina.layers.base import Layer
@@ -104,7 +104,9 @@ class BaseImagePreprocessingLayer(Layer):
         if self._USE_BASE_FACTOR:
             self._set_factor(factor or 0.0)
         elif factor is not None:
-            raise ArgumentError("The layer takes no factor.", where=self._where(), received=f"factor={factor}")
+            raise ArgumentError(
+                "The layer takes no factor.", where=self._where(), received=f"factor={factor}", fix="leave factor out"
+            )
         self._build_at_init()
 
     def _set_factor(self, factor: Range) -> None:
@@ -156,7 +158,7 @@ class BaseImagePreprocessingLayer(Layer):
 
     def transform_images(self, images: Tensor, transformation: Any, training: bool = True) -> Tensor:
         """A batch of images transformed."""
-        raise NotImplementedError(f"The layer {type(self).__name__} has no transform_images() method: write one.")
+        raise unwritten(self, "transform_images(self, images, transformation, training=True)")
 
     def transform_labels(self, labels: Any, transformation: Any, training: bool = True) -> Any:
         """Their labels."""

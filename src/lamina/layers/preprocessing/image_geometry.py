@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lamina.core.errors import one_of
 from lamina.core.registry import builtin
 from lamina.core.seeds import draw_seed
 from lamina.core.tensors import convert_to_tensor
+from lamina.layers.arguments import positive
 from lamina.layers.preprocessing import boxes as bounding
 from lamina.layers.preprocessing.image_base import BaseImagePreprocessingLayer, images_in
-from lamina.ops.resampling import one_of, resize
+from lamina.ops.resampling import resize
 
 
 class _Resized(BaseImagePreprocessingLayer):
@@ -104,7 +106,10 @@ class Resizing(_Resized):
         **kwargs: Any,
     ) -> None:
         super().__init__(data_format=data_format, **kwargs)
-        self.height, self.width = height, width
+        self.height, self.width = (
+            positive(height, f"{self._where()}, height"),
+            positive(width, f"{self._where()}, width"),
+        )
         self.interpolation = interpolation
         self.crop_to_aspect_ratio = crop_to_aspect_ratio
         self.pad_to_aspect_ratio = pad_to_aspect_ratio
@@ -184,7 +189,10 @@ class CenterCrop(_Resized):
 
     def __init__(self, height: int, width: int, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(data_format=data_format, **kwargs)
-        self.height, self.width = height, width
+        self.height, self.width = (
+            positive(height, f"{self._where()}, height"),
+            positive(width, f"{self._where()}, width"),
+        )
 
     def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> Any:
         """The shape of the images."""
@@ -247,7 +255,10 @@ class RandomCrop(_Resized):
     ) -> None:
         seed = draw_seed() if seed is None else seed
         super().__init__(data_format=data_format, seed=seed, name=name, **kwargs)
-        self.height, self.width = height, width
+        self.height, self.width = (
+            positive(height, f"{self._where()}, height"),
+            positive(width, f"{self._where()}, width"),
+        )
 
     def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> Any:
         """Top and left of the window, and height and width of the images."""

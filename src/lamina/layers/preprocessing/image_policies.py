@@ -393,6 +393,7 @@ class Pipeline(Layer):
             raise ArgumentError(
                 "The config has no list of layers.",
                 where="Pipeline.from_config, 'layers'",
+                expected="a list of configs of layers",
                 received=repr(config.get("layers")),
             )
         return super().from_config(config)

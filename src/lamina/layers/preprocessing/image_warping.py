@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from lamina.core.errors import ArgumentError, UnsupportedError
+from lamina.core.errors import ArgumentError, UnsupportedError, nearest
 from lamina.core.registry import builtin
 from lamina.core.seeds import SeedGenerator
 from lamina.core.tensors import convert_to_tensor
@@ -46,9 +46,8 @@ class _Warp(BaseImagePreprocessingLayer):
 
     def _known(self, value: str, name: str, options: tuple[str, ...]) -> str:
         if value not in options:
-            raise UnsupportedError(
-                f"Unknown {name}.", where=self._where(), expected=", ".join(options), received=repr(value)
-            )
+            what = f"Unknown {name}.{nearest(str(value), options)}"
+            raise UnsupportedError(what, where=self._where(), expected=", ".join(options), received=repr(value))
         return value
 
     def _ends(self, value: Any, name: str, least: float, most: float = 1.0) -> tuple[float, float]:

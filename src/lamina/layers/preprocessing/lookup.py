@@ -74,7 +74,11 @@ class IntegerLookup(Lookup):
     ) -> None:
         if vocabulary_dtype != "int64":
             raise ArgumentError(
-                "The vocabulary is int64.", where="IntegerLookup(vocabulary_dtype=...)", received=vocabulary_dtype
+                "The vocabulary is int64.",
+                where="IntegerLookup(vocabulary_dtype=...)",
+                expected='"int64"',
+                received=vocabulary_dtype,
+                fix="leave vocabulary_dtype out",
             )
         self.vocabulary_dtype = vocabulary_dtype
         super().__init__(

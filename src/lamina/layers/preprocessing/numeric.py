@@ -15,6 +15,7 @@ from lamina.core.dtypes import torch_dtype
 from lamina.core.errors import ArgumentError, DataError, ShapeError, StateError
 from lamina.core.registry import builtin
 from lamina.core.tensors import convert_to_numpy, convert_to_tensor
+from lamina.layers.arguments import within
 from lamina.layers.preprocessing.base import AdaptingLayer, PreprocessingLayer, encode
 
 
@@ -90,8 +91,9 @@ class Normalization(AdaptingLayer):
         self.axis = () if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
         if (mean is None) != (variance is None) or np.shape(mean) != np.shape(variance):
             raise ArgumentError(
-                "`mean` and `variance` are given together, in one shape.",
+                "`mean` and `variance` do not go together.",
                 where=self._where(),
+                expected="both or neither, in one shape",
                 received=f"mean={mean!r:.60}, variance={variance!r:.60}",
             )
         if len(np.shape(mean)) > len(self.axis):
@@ -195,7 +197,12 @@ class Normalization(AdaptingLayer):
                 received=tuple(x.shape),
             )
         if not x.numel():
-            raise DataError("The data is empty.", where=f"{self._where()}, adapt()", received=tuple(x.shape))
+            raise DataError(
+                "The data is empty.",
+                where=f"{self._where()}, adapt()",
+                expected="at least one row",
+                received=f"shape {tuple(x.shape)}",
+            )
         axes = [axis for axis in range(x.ndim) if axis not in kept]
         x = x.double()
         variance, mean = torch.var_mean(x, axes, correction=0) if axes else (torch.zeros_like(x), x)
@@ -254,12 +261,13 @@ class Discretization(AdaptingLayer):
         self.output_mode = self._check_mode(output_mode, ("int", "one_hot", "multi_hot", "count"), sparse)
         if (bin_boundaries is None) == (num_bins is None):
             raise ArgumentError(
-                "Give either bin_boundaries, or num_bins and call adapt().",
+                "bin_boundaries or num_bins is needed, and not both.",
                 where=self._where(),
                 received=f"bin_boundaries={bin_boundaries!r:.60}, num_bins={num_bins}",
+                fix="Discretization(bin_boundaries=[0.0, 1.0]), or Discretization(num_bins=4) and adapt(data)",
             )
-        if num_bins is not None and num_bins < 0:
-            raise ArgumentError("num_bins is not negative.", where=self._where(), received=num_bins)
+        if num_bins is not None:
+            within(num_bins, f"{self._where()}, num_bins", 0)
         self.bin_boundaries = None if bin_boundaries is None else convert_to_numpy(bin_boundaries).tolist()
         self.num_bins, self.epsilon, self.sparse = num_bins, epsilon, sparse
         self.summary = np.empty((2, 0), "float32")

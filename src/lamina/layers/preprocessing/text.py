@@ -132,13 +132,17 @@ class TextVectorization(AdaptingLayer):
         is_tuple = isinstance(ngrams, tuple) and all(isinstance(width, int) for width in ngrams)
         if ngrams is not None and not isinstance(ngrams, int) and not is_tuple:
             raise ArgumentError(
-                "`ngrams` is an integer or a tuple of some.", where=self._where(), received=repr(ngrams)
+                "`ngrams` cannot be used.",
+                where=self._where(),
+                expected="an integer, a tuple of integers or None",
+                received=repr(ngrams),
             )
         length = output_sequence_length
         if length is not None and (self.output_mode != "int" or not isinstance(length, int)):
             raise ArgumentError(
-                "`output_sequence_length` is an integer, and for output_mode='int'.",
+                "`output_sequence_length` cannot be used.",
                 where=self._where(),
+                expected="an integer or None; None where output_mode is not 'int'",
                 received=f"{length!r}, output_mode={self.output_mode!r}",
             )
 
@@ -242,7 +246,10 @@ class TextVectorization(AdaptingLayer):
         """The tokens of each text, and the shape in which the texts stand."""
         if isinstance(inputs, Tensor):
             raise ArgumentTypeError(
-                "The layer takes text.", where=self._where(), received=f"a tensor of dtype {inputs.dtype}"
+                "The layer takes text.",
+                where=self._where(),
+                expected="an array or a list of str",
+                received=f"a tensor of dtype {inputs.dtype}",
             )
         texts = self._standardized(as_text(inputs, self.encoding))
         if self.split is None:

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from lamina.core.config import floatx
 from lamina.core.dtypes import torch_dtype
-from lamina.core.errors import ArgumentError, DataError, FileError, StateError, listing
+from lamina.core.errors import ArgumentError, DataError, FileError, StateError, listing, one_of
 from lamina.core.limits import claim
 from lamina.core.tensors import convert_to_numpy
 from lamina.graph.tensor import KerasTensor
+from lamina.layers.arguments import within
 from lamina.layers.preprocessing import hashing
 from lamina.layers.preprocessing.base import AdaptingLayer, encode
 from lamina.layers.preprocessing.categories import as_decimals, checked_salt
@@ -64,22 +65,37 @@ class Lookup(AdaptingLayer):
         where = self._where()
         self.output_mode = self._check_mode(output_mode, _MODES, sparse)
         for name_, value, least in (("max_tokens", max_tokens, 2), ("num_oov_indices", num_oov_indices, 0)):
-            if value is not None and value < least:
-                raise ArgumentError(
-                    f"`{name_}` is too small.", where=where, expected=f"{least} or more", received=value
-                )
+            if value is not None:
+                within(value, f"{where}, {name_}", least)
         if pad_to_max_tokens and max_tokens is None:
-            raise ArgumentError("pad_to_max_tokens needs max_tokens.", where=where)
-        if oov_method not in ("floormod", "farmhash"):
             raise ArgumentError(
-                "Unknown oov_method.", where=where, expected="floormod, farmhash", received=repr(oov_method)
+                "There is no max_tokens to pad to.",
+                where=where,
+                received="pad_to_max_tokens=True",
+                fix="name max_tokens=..., or leave pad_to_max_tokens out",
             )
+        one_of(oov_method, ("floormod", "farmhash"), f"{where}, oov_method")
         if salt is not None and self.vocabulary_dtype != "string" and oov_method != "farmhash":
-            raise ArgumentError("A salt is for oov_method='farmhash'.", where=where, received=f"salt={salt!r}")
+            raise ArgumentError(
+                "A salt is for oov_method='farmhash'.",
+                where=where,
+                received=f"salt={salt!r}",
+                fix="oov_method='farmhash', or no salt",
+            )
         if invert and self.output_mode != "int":
-            raise ArgumentError("invert=True goes with output_mode='int'.", where=where, received=repr(output_mode))
+            raise ArgumentError(
+                "invert=True goes with output_mode='int'.",
+                where=where,
+                received=repr(output_mode),
+                fix="leave output_mode out",
+            )
         if idf_weights is not None and self.output_mode != "tf_idf":
-            raise ArgumentError("idf_weights are for output_mode='tf_idf'.", where=where, received=repr(output_mode))
+            raise ArgumentError(
+                "idf_weights are for output_mode='tf_idf'.",
+                where=where,
+                received=repr(output_mode),
+                fix="output_mode='tf_idf', or no idf_weights",
+            )
         claim(8 * num_oov_indices, f"{where}, num_oov_indices")
         self.max_tokens, self.num_oov_indices, self.pad_to_max_tokens = max_tokens, num_oov_indices, pad_to_max_tokens
         self.mask_token, self.oov_token = mask_token, oov_token
@@ -180,12 +196,18 @@ class Lookup(AdaptingLayer):
         weighted = self.output_mode == "tf_idf"
         if weighted and idf_weights is None:
             what = "from a file cannot have weights" if is_path(vocabulary) else "needs `idf_weights`"
-            raise ArgumentError(f"A vocabulary {what} in output_mode='tf_idf'.", where=self._where())
+            raise ArgumentError(
+                f"A vocabulary {what} in output_mode='tf_idf'.",
+                where=self._where(),
+                fix="set_vocabulary(terms, idf_weights=weights), with a weight for each term",
+            )
         if not weighted and idf_weights is not None:
-            raise ArgumentError("idf_weights are for output_mode='tf_idf'.", where=self._where())
+            raise ArgumentError(
+                "idf_weights are for output_mode='tf_idf'.", where=self._where(), fix="leave idf_weights out"
+            )
         terms = self._read(Path(vocabulary)) if is_path(vocabulary) else self._terms_of(_as_list(vocabulary))
         if not terms:
-            raise ArgumentError("The vocabulary is empty.", where=self._where())
+            raise ArgumentError("The vocabulary is empty.", where=self._where(), expected="at least one term")
         weights = None if idf_weights is None else np.asarray(_as_list(idf_weights), dtype=floatx())
         if weights is not None and weights.shape != (len(terms),):
             raise ArgumentError(
@@ -204,7 +226,12 @@ class Lookup(AdaptingLayer):
     def _check_terms(self, terms: Sequence[Any]) -> None:
         twice = [term for term, count in Counter(terms).items() if count > 1]
         if twice:
-            raise ArgumentError("Terms of the vocabulary are repeated.", where=self._where(), received=f"{twice[:8]!r}")
+            raise ArgumentError(
+                "Terms of the vocabulary are repeated.",
+                where=self._where(),
+                expected="each term once",
+                received=f"{twice[:8]!r}",
+            )
         for token, matters in ((self.mask_token, True), (self.oov_token, self.invert)):
             if matters and token is not None and token in terms:
                 raise ArgumentError(
@@ -410,7 +437,12 @@ class Lookup(AdaptingLayer):
         try:
             lines = path.read_bytes().decode("utf-8").replace("\r\n", "\n").split("\n")
         except (OSError, UnicodeDecodeError) as error:
-            raise FileError("The vocabulary cannot be read.", where=str(path), received=str(error)) from None
+            raise FileError(
+                "The vocabulary cannot be read.",
+                where=str(path),
+                expected="a text file in UTF-8, one term a line",
+                received=str(error),
+            ) from None
         while lines and not lines[-1]:
             lines.pop()
         return self._terms_of(lines)
