@@ -25,7 +25,7 @@ HEAD = """# Errors
 Every error that lamina raises on purpose, by the part of the package it comes from, each with a message that a test
 provoked. Every error says what is wrong, where, what was expected and received, and what helps; the user's own line
 ends the traceback, and frames of lamina are left out unless `config.disable_traceback_filtering()` asks for them.
-`pytest --errors FILE && python tools/errors.py --write FILE` makes this page; `make check` holds every place to the
+`pytest --errors=FILE && python tools/errors.py --write FILE` makes this page; `make check` holds every place to the
 standard and the page to the source, and a whole run of the tests names the places that it did not reach."""
 
 

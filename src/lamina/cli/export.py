@@ -31,7 +31,7 @@ def export_file(source: Path, target: Path, format: str | None, shapes: list[str
         raise ArgumentError(
             "No format has this ending.",
             where="lamina export",
-            expected=listing(ending for kind in FORMATS.values() for ending in kind.endings),
+            expected=listing({ending for kind in FORMATS.values() for ending in kind.endings}),
             received=target.name,
         )
     model = load_model(source, compile=False)
