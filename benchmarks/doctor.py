@@ -74,7 +74,8 @@ def measured(name: str, mode: Any, steps: int, rounds: int) -> dict[str, Any]:
                 times[on].append(time.perf_counter() - start)
             watched = doctor.watched if doctor else watched
     runs = "compiled" if "compiled" in str(model.execution_report()) else "eager"
-    return {"off": times[False], "on": times[True], "steps": epochs * -(-rows // batch), "watched": watched, "runs": runs}
+    steps = epochs * -(-rows // batch)
+    return {"off": times[False], "on": times[True], "steps": steps, "watched": watched, "runs": runs}
 
 
 def main(arguments: list[str]) -> None:

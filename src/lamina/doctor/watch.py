@@ -16,6 +16,7 @@ from lamina.doctor.units import activation_of, first_tensor, is_batch_norm, unit
 
 Tensor = torch.Tensor
 
+_kernels: Any = torch  # for functions that torch's stubs do not list
 _LIMITS = {"sigmoid": (0.5, 0.49), "tanh": (0.0, 0.99)}
 """Where an activation sits when it is saturated: so far from its middle."""
 
@@ -192,7 +193,7 @@ class Watch:
         self.end_hooks()
         before, self._before = self._before, []
         weights = _norms(before)
-        changes = _norms(torch._foreach_sub([weight.detach() for _, _, weight in self._weights], before))
+        changes = _norms(_kernels._foreach_sub([weight.detach() for _, _, weight in self._weights], before))
         gradients = [weight if found is None else found for weight, found in zip(weights, self._gradients, strict=True)]
         flat = [number for *_, numbers in self._numbers for number in numbers]
         entry = [] if self._entry is None else [self._entry]
@@ -217,7 +218,7 @@ class Watch:
 
 def _norms(tensors: Sequence[Tensor]) -> list[Tensor]:
     """The norm of each tensor, in float32."""
-    return list(torch._foreach_norm([tensor.float() for tensor in tensors])) if tensors else []
+    return list(_kernels._foreach_norm([tensor.float() for tensor in tensors])) if tensors else []
 
 
 def _fetch(numbers: Sequence[Tensor]) -> list[float]:
