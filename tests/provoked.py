@@ -31,7 +31,7 @@ def listen() -> None:
             frame = frame.f_back
         path = Path(frame.f_code.co_filename)
         if path.is_relative_to(_SOURCE):
-            said = {part: str(value) for part in _PARTS if (value := getattr(self, part, None))}
+            said = {part: str(value) for part in _PARTS if (value := getattr(self, part, None)) is not None}
             add({f"{path.relative_to(_SOURCE)}:{frame.f_lineno}": said})
 
     errors.LaminaError.__init__ = noting

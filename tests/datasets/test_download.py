@@ -41,6 +41,18 @@ def test_checksums_of_both_kinds(server, tmp_path, kwargs):
     assert Path(path) == tmp_path / "x" / "other.txt"
 
 
+def test_an_archive_with_a_pipe_is_refused(server, tmp_path):
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        member = tarfile.TarInfo("pipe")
+        member.type = tarfile.FIFOTYPE
+        tar.addfile(member)
+    server.files["/a.tar"] = content.getvalue()
+    with pytest.raises(FileError, match="device or a pipe"):
+        get_file(origin=f"{server.url}/a.tar", extract=True)
+    assert not list(tmp_path.rglob("pipe"))
+
+
 def test_wrong_checksum_leaves_nothing(server, tmp_path):
     server.files["/words.txt"] = CONTENT
     with pytest.raises(DownloadError, match="not the one expected") as caught:

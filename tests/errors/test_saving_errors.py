@@ -236,7 +236,7 @@ def test_tables_of_shards_that_lie(table):
 def test_shards_that_are_replaced_all_the_time(table, monkeypatch):
     names = iter(range(99))
     monkeypatch.setattr(shards, "shard_names", lambda *_: [f"{next(names)}.weights.h5"])
-    with pytest.raises(FileError, match=r"cannot be opened|time and again"):
+    with pytest.raises(FileError, match="time and again"):
         model().load_weights(table)
 
 

@@ -102,7 +102,8 @@ def dot_product_attention(
 
 
 def _check_ranks(query: Any, key: Any, value: Any) -> None:
-    if not len(query.shape) == len(key.shape) == len(value.shape) == 4 or key.shape[:3] != value.shape[:3]:
+    four = len(query.shape) == len(key.shape) == len(value.shape) == 4
+    if not four or any(None not in (k, v) and k != v for k, v in zip(key.shape[:3], value.shape[:3], strict=True)):
         raise ShapeError(
             "The tensors do not fit each other.",
             where="ops.dot_product_attention",

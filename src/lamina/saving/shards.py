@@ -191,15 +191,15 @@ class ShardedReader:
 
     def _open(self, path: Path, stack: contextlib.ExitStack, limits: Limits) -> list[tuple[Path, BinaryIO]]:
         """The shards, all open. When they are saved anew meanwhile, the table is read again."""
-        for attempt in range(_TRIES):
+        for _ in range(_TRIES):
             with contextlib.ExitStack() as opened:
                 shards = [path.with_name(name) for name in shard_names(path, limits)]
                 try:
                     files = [(shard, opened.enter_context(open_file(shard))) for shard in shards]
                 except FileError:
-                    if attempt + 1 < _TRIES and [path.with_name(n) for n in shard_names(path, limits)] != shards:
-                        continue
-                    raise
+                    if [path.with_name(name) for name in shard_names(path, limits)] == shards:
+                        raise
+                    continue
                 stack.push(opened.pop_all())
                 return files
         raise FileError(
