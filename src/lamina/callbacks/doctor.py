@@ -62,13 +62,14 @@ class Doctor(Callback):
         self.verbose = verbose
         self._before = Findings()
         self._course = Course()
-        self._looks = 0
+        self._step = self._looks = 0
         self._watch: Watch | None = None
         self._adoptions: Any = None
 
     @property
     def findings(self) -> Findings:
         """What was found: before training, and in the steps and epochs so far."""
+        self._course.steps = self._step
         return self._before + judge(self._course)
 
     @property
@@ -104,7 +105,9 @@ class Doctor(Callback):
         self._alarmed = self._looks = 0
         self._watching = False
         self._cost = 0.0
-        self._plain: tuple[float, int] = (0.0, 0)
+        self._plain_seconds, self._plain_steps = 0.0, 0
+        self._is_cpu = self._device.type == "cpu"
+        self._loss: Any = getattr(getattr(self.model, "_compiled", None), "loss_tracker", None)
         self._finished: float | None = None
         self._running = (0.0, 0.0)
         self._arrange()
@@ -122,35 +125,37 @@ class Doctor(Callback):
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Watch this step, or not."""
-        self._begun = time.perf_counter()
-        self._gap = 0.0 if self._finished is None else self._begun - self._finished
-        self._first = batch
-        self._watching = self._step >= self._next
-        if self._watching and self._watch is not None:
+        self._begun, self._first = time.perf_counter(), batch
+        if self._step >= self._next and self._watch is not None:
+            self._watching = True
             self._watch.begin()
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Take the numbers of a step that was watched, and look at the loss."""
-        course, steps = self._course, max(1, batch - self._first + 1)
-        if self._watching and self._device.type == "cuda":
+        watching, is_cpu, steps = self._watching, self._is_cpu, batch - self._first + 1
+        if watching and not is_cpu:
             torch.cuda.synchronize(self._device)
-        seconds = time.perf_counter() - self._begun
-        if self._watching:
-            self._take()
-        else:
-            self._plain = self._plain[0] + seconds, self._plain[1] + steps
-        is_cpu = self._device.type == "cpu"
+        begun = self._begun
+        seconds = time.perf_counter() - begun
+        if not watching:
+            self._plain_seconds += seconds
+            self._plain_steps += steps
         # On a GPU a step returns before it is done: only those that were watched tell how long one takes.
-        if self._watching != is_cpu and self._finished is not None:
+        if watching != is_cpu and self._finished is not None:
+            course = self._course
             course.working += seconds
-            course.waiting += self._gap
+            course.waiting += begun - self._finished
             course.batches += steps
         self._step += steps
-        if self._watching or is_cpu:
-            self._look_at_loss(self._step - 1)
-        if self._watching:
-            self._plan(time.perf_counter() - self._begun)
-        course.steps = self._step
+        if watching:
+            self._take()
+        if (watching or is_cpu) and self._loss is not None:
+            total = self._loss.total.item()
+            if watching or not math.isfinite(total):
+                self._look_at_loss(self._step - 1, total)
+        if watching:
+            self._watching = False
+            self._plan(time.perf_counter() - begun)
         self._arrange()
         self._finished = time.perf_counter()
 
@@ -168,19 +173,16 @@ class Doctor(Callback):
         scale = getattr(self.model.optimizer, "scale_loss", None)
         return 1.0 if scale is None else float(scale(torch.ones(()))) or 1.0
 
-    def _look_at_loss(self, step: int) -> None:
+    def _look_at_loss(self, step: int, total: float) -> None:
         """The mean loss since the last look; one that is no number, or grows fast, is looked into at once."""
         course = self._course
-        compiled = getattr(self.model, "_compiled", None)
-        tracker = None if compiled is None else compiled.loss_tracker
-        if tracker is None or course.lost is not None:
+        if course.lost is not None:
             return
-        total = float(tracker.total)
         if not math.isfinite(total):
             course.lost = step
             course.lost_weights = find_lost(self.model)
             self._next = self._step
-        if self._watching and (count := float(tracker.count)) > self._running[1]:
+        if self._watching and (count := float(self._loss.count)) > self._running[1]:
             loss = (total - self._running[0]) / (count - self._running[1])
             self._running = total, count
             course.losses.append((step, loss))
@@ -195,7 +197,7 @@ class Doctor(Callback):
         if self._next >= self._step:
             return
         early = next((step for step in _FIRST if step >= self._step), None)
-        plain = self._plain[0] / self._plain[1] if self._plain[1] else None
+        plain = self._plain_seconds / self._plain_steps if self._plain_steps else None
         extra = seconds if plain is None else max(0.0, seconds - plain)
         self._cost = extra if not self._cost else min(extra, 0.5 * (self._cost + extra))
         gap = _EVERY if not plain else max(_EVERY, math.ceil(self._cost / (_BUDGET * plain)))
