@@ -3,8 +3,8 @@
     python -m benchmarks doctor [WORKLOAD ...] [--seconds 1] [--rounds 24] [--json FILE]
 
 Each workload trains as written (eager) and as it is chosen by itself ("auto"), after a training in which steps are
-compiled. Given are milliseconds a step without the doctor, what the doctor adds (by the fastest quarter of the rounds of either:
-other work on the machine only ever adds), and how many of the steps were watched.
+compiled. Given are milliseconds a step without the doctor, what the doctor adds (by the fastest quarter of the rounds
+of either: other work on the machine only ever adds), and how many of the steps were watched.
 """
 
 from __future__ import annotations
