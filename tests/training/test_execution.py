@@ -162,7 +162,8 @@ def test_a_failing_compiler_is_reported(monkeypatch):
 
 
 @needs_compiler
-def test_a_compilation_that_takes_too_long_is_given_up(monkeypatch):
+def test_a_compilation_that_takes_too_long_is_given_up(monkeypatch, tmp_path):
+    monkeypatch.setenv("LAMINA_HOME", str(tmp_path))  # where no other test has left this very step
     monkeypatch.setattr(code_store, "_SECONDS_AWAITED", 1)
     model = make(jit_compile=True)
     with pytest.warns(UserWarning, match="run eagerly: compiling failed: it did not end within 1 seconds"):
