@@ -43,7 +43,15 @@ def test_every_code_is_tested() -> None:
 
 def test_step_and_layer_of_a_lost_loss() -> None:
     (finding,) = (one for one in find(FAULTS["logarithm"]) if one.code == "nan-loss")
-    assert finding.step == 0 and finding.layer == "log"
+    assert finding.step == 0 and finding.layer == "log" and "comes out of 'log' first" in finding.message
+
+
+def test_the_steps_that_are_watched() -> None:
+    doctor = callbacks.Doctor(verbose=False)
+    x = numbers()
+    trained(mlp(8), "adam", "mse").fit(x, smooth(x), batch_size=1, steps_per_epoch=60, verbose=0, callbacks=[doctor])
+    steps = [sample.step for sample in doctor._course.samples]
+    assert {0, 1, 2, 5, 10, 20, 50} <= set(steps) and doctor.watched == len(steps) < 60
 
 
 def test_history_has_the_findings_and_nothing_is_left_attached() -> None:

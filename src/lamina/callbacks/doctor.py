@@ -146,9 +146,9 @@ class Doctor(Callback):
             course.working += seconds
             course.waiting += begun - self._finished
             course.batches += steps
-        self._step += steps
         if watching:
             self._take()
+        self._step += steps
         if (watching or is_cpu) and self._loss is not None:
             total = self._loss.total.item()
             if watching or not math.isfinite(total):
