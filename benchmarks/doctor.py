@@ -23,7 +23,7 @@ from lamina import Sequential, layers
 from lamina.callbacks import Doctor
 
 BATCHES = 200
-WARM_UP = 60.0
+WARM_UP = 30.0
 """Seconds at most until steps are compiled."""
 
 
@@ -109,6 +109,7 @@ def main(arguments: list[str]) -> None:
         for mode in (False, "auto"):
             found = measured(name, mode, options.seconds, options.rounds)
             content[f"{name}, {found['runs']}"] = found
+            print(f"{name}, {found['runs']}: measured", flush=True)
     for name, found in content.items():
         off, on = sorted(found["off"]), sorted(found["on"])
         best = max(1, len(off) // 4)
