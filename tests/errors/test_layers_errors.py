@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from tests.errors.refusing import refused
 from torch._subclasses import FakeTensorMode
 
 import lamina
@@ -222,13 +223,6 @@ PREPROCESSING = [
     (lambda: layers.RandomFlip("horizontl"), ArgumentError, 'Did you mean "horizontal"?'),
     (lambda: layers.RandomGrayscale(factor=3), ArgumentError, "from"),
 ]  # fmt: skip
-
-
-def refused(call, kind, words):
-    with pytest.raises(kind) as caught:
-        call()
-    assert words in str(caught.value), str(caught.value)
-    assert getattr(caught.value, "where", "") is not None
 
 
 @pytest.mark.parametrize("call, kind, words", ARGUMENTS)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tests.errors.refusing import refused
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from lamina import Input, activations, initializers, ops, random, regularizers
@@ -128,13 +129,6 @@ OTHERS = [
     (lambda: regularizers.L1L2(l1="a"), ArgumentError, "a finite number >= 0"),
     (lambda: regularizers.OrthogonalRegularizer(mode="row"), ArgumentError, 'Did you mean "rows"?'),
 ]
-
-
-def refused(call, kind, words):
-    with pytest.raises(kind) as caught:
-        call()
-    assert words in str(caught.value), str(caught.value)
-    assert caught.value.where is not None
 
 
 @pytest.mark.parametrize("call, kind, words", EAGER)

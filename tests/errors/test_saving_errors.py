@@ -16,7 +16,7 @@ import torch
 import lamina
 from lamina import layers, saving
 from lamina.core.errors import ArgumentError, ArgumentTypeError, DataError, FileError
-from lamina.core.forms import COUNT, GENERATORS, Maybe, array_like, check, check_generator, check_generators, one_of
+from lamina.core.forms import COUNT, GENERATORS, Maybe, any_of, array_like, check, check_generator, check_generators
 from lamina.core.seeds import generators_state
 from lamina.datasets.sources import find_file
 from lamina.saving import Limits, shards
@@ -288,7 +288,7 @@ FORMS = [
     (3, [int], "a list"),
     (3, {"a": int}, "a dict of a"),
     (3, {}, "an empty dict"),
-    ("c", one_of("a", "b"), "'a' or 'b'"),
+    ("c", any_of("a", "b"), "'a' or 'b'"),
     (np.zeros(3), array_like(np.zeros((2, 2))), r"float64 \(2, 2\)"),
     ({"a": {"b": 1}}, ({"a": {"b": str}}, None), "f: a/b"),
 ]

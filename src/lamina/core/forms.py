@@ -75,7 +75,7 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and 0 <= value < 1 << 63
 
 
-def one_of(*values: Any) -> Rule:
+def any_of(*values: Any) -> Rule:
     """One of these values."""
     words = " or ".join(map(repr, values))
     return Rule(words, lambda value: isinstance(value, type(values[0])) and value in values)
@@ -180,7 +180,7 @@ def _misfit_of_dict(value: Any, form: dict[Any, Any], place: str) -> tuple[str, 
     if not isinstance(value, dict):
         return place, _words(form), described(value)
     if str in form:
-        form = {key: form[str] if isinstance(key, str) else one_of("a name") for key in value}
+        form = {key: form[str] if isinstance(key, str) else any_of("a name") for key in value}
     for key in value.keys() - form.keys():
         return f"{place}/{key!s:.60}".lstrip("/"), f"nothing of that name{nearest(str(key), map(str, form))}", "it"
     for key, part in form.items():
@@ -207,9 +207,9 @@ def _numbers(count: int) -> Rule:
 PYTHON = {"version": COUNT, "numbers": _numbers(625), "normal": (None, NUMBER)}
 _POSITION = Rule("a place from 0 to 624", lambda value: is_number(value) and value in range(625))
 _MERSENNE = {
-    "bit_generator": one_of("MT19937"),
+    "bit_generator": any_of("MT19937"),
     "state": {"key": _numbers(624), "pos": _POSITION},
-    "has_gauss": one_of(0, 1),
+    "has_gauss": any_of(0, 1),
     "gauss": NUMBER,
 }
 GENERATORS = {"python": PYTHON, "numpy": _MERSENNE, "torch": _BYTES, "seeds": PYTHON, "cuda": Maybe([_BYTES])}

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from lamina.core.errors import FileError
-from lamina.core.forms import ANYTHING, COUNT, Rule, check, described, one_of, refuse
+from lamina.core.forms import ANYTHING, COUNT, Rule, any_of, check, described, refuse
 from lamina.core.limits import DEFAULT, Limits
 from lamina.saving.archive import Archive, ZipArchive, open_archive, parse_json
 from lamina.saving.files import replacing
@@ -147,7 +147,7 @@ def read_checkpoint(path: Path | BinaryIO, limits: Limits = DEFAULT) -> Any:
 
 
 _FORMAT = Rule("1, the format that this version reads", lambda value: type(value) is int and value == 1)
-_ENTRY = {"dtype": one_of(*_DTYPES), "shape": [COUNT], "at": COUNT, "size": COUNT}
+_ENTRY = {"dtype": any_of(*_DTYPES), "shape": [COUNT], "at": COUNT, "size": COUNT}
 
 
 def _sort(path: Path) -> str:

@@ -22,7 +22,7 @@ import torch
 from lamina.callbacks.backup import BackupAndRestore
 from lamina.callbacks.callback_list import CallbackList
 from lamina.core.errors import ArgumentError
-from lamina.core.forms import ANYTHING, COUNT, GENERATORS, check_generators, one_of
+from lamina.core.forms import ANYTHING, COUNT, GENERATORS, any_of, check_generators
 from lamina.core.seeds import generators_state, set_generators_state
 from lamina.data.feed import FEED, Feed
 from lamina.saving.checkpoint import Checkpoints
@@ -35,7 +35,7 @@ from lamina.training.whole_state import MODEL, compare, put_back, read_out
 _UNITS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0}
 
 _DECISION = {
-    "runs": one_of("eager", "compiled"),
+    "runs": any_of("eager", "compiled"),
     "why": str,
     "forced": bool,
     "made": bool,

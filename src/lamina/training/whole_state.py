@@ -9,7 +9,7 @@ import torch
 
 from lamina.core.dtypes import standardize_dtype
 from lamina.core.errors import FileError
-from lamina.core.forms import ANYTHING, COUNT, alike, check, described, one_of, refuse
+from lamina.core.forms import ANYTHING, COUNT, alike, any_of, check, described, refuse
 from lamina.core.seeds import SeedGenerator
 from lamina.core.variable import Variable
 from lamina.optimizers import LossScaleOptimizer, Optimizer
@@ -267,7 +267,7 @@ def _unlike_metrics(own: list[Any], stored: list[Any], label: str, warm_up: Call
 
 
 def _check_torchmetrics(own: list[Any], stored: list[dict[str, Any]], label: str, place: str) -> None:
-    check(stored, [dict] if len(stored) == len(own) else one_of(f"states of {len(own)} metrics"), label, place)
+    check(stored, [dict] if len(stored) == len(own) else any_of(f"states of {len(own)} metrics"), label, place)
     for index, (part, values) in enumerate(zip(own, stored, strict=True)):
         present = _torchmetric_state(part)
         for name in sorted(values.keys() | present.keys()):
