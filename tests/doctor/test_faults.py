@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 import warnings
+from typing import Any
 
 import pytest
 from tests.doctor.faults import FAULTS, Fault, find
@@ -11,6 +13,7 @@ from tests.doctor.healthy import mlp, numbers, smooth, trained
 from lamina import callbacks, optimizers
 from lamina.callbacks import doctor as watching
 from lamina.doctor import CODES, Findings
+from lamina.doctor.watch import Watch
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 ORDER = ("error", "warning", "note")
@@ -52,6 +55,22 @@ def test_the_steps_that_are_watched() -> None:
     trained(mlp(8), "adam", "mse").fit(x, smooth(x), batch_size=1, steps_per_epoch=60, verbose=0, callbacks=[doctor])
     steps = [sample.step for sample in doctor._course.samples]
     assert {0, 1, 2, 5, 10, 20, 50} <= set(steps) and doctor.watched == len(steps) < 60
+
+
+def test_looks_that_take_long_are_put_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    end = Watch.end
+
+    def slow(*given: Any) -> Any:
+        time.sleep(0.02)
+        return end(*given)
+
+    monkeypatch.setattr(Watch, "end", slow)
+    monkeypatch.setattr(watching, "_FREE", 0.01)
+    doctor = callbacks.Doctor(verbose=False)
+    x = numbers()
+    trained(mlp(8), "sgd", "mse").fit(x, smooth(x), batch_size=32, epochs=20, verbose=0, callbacks=[doctor])
+    assert [sample.step for sample in doctor._course.samples][:3] == [0, 1, 2] and doctor.watched < 6
+    assert doctor._step > 50
 
 
 def test_history_has_the_findings_and_nothing_is_left_attached() -> None:

@@ -6,7 +6,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,10 @@ from lamina.doctor.watch import Sample, Watch, find_lost
 
 _FIRST = (0, 1, 2, 5, 10, 20, 50)
 _EVERY = 100
-_BUDGET = 0.02
-"""The share of the time that watching may take after the first steps."""
+_BUDGET = 0.01
+"""The share of the time that watching may take."""
+_FREE = 0.01
+"""The seconds that watching the first steps may take whatever the time of the others."""
 _KEPT = 60
 _ALARMS = 20
 _STATUS, _MEMORY = Path("/proc/self/statm"), Path("/proc/meminfo")
@@ -33,7 +35,7 @@ class Doctor(Callback):
     """Watches a training and keeps what is wrong with it, with the change in code that helps.
 
     It looks at steps 0, 1, 2, 5, 10, 20, 50 and then at one in a hundred, or fewer where that would take more than a
-    few hundredths of the time. Those steps run as they are written; all others may be compiled. What `fit` can see of
+    hundredth of the time. Those steps run as they are written; all others may be compiled. What `fit` can see of
     model and data is looked at before the first step. `fit(..., doctor=True)` makes one by itself.
 
     Args:
@@ -62,15 +64,33 @@ class Doctor(Callback):
         self.verbose = verbose
         self._before = Findings()
         self._course = Course()
-        self._step = self._looks = 0
         self._watch: Watch | None = None
         self._adoptions: Any = None
+        self._read_loss: Callable[[], float] | None = None
+        self._is_cpu = True
+        self._start_counting()
+
+    def _start_counting(self) -> None:
+        self._step = self._next = self._looks = self._alarmed = 0
+        self._plain_seconds, self._plain_steps, self._waited = 0.0, 0, 0.0
+        self._timed: list[tuple[float, float]] = []
+        self._cost = 0.0
+        self._watching = False
+        self._finished: float | None = None
+        self._running = (0.0, 0.0)
 
     @property
     def findings(self) -> Findings:
         """What was found: before training, and in the steps and epochs so far."""
-        self._course.steps = self._step
-        return self._before + judge(self._course)
+        course = self._course
+        course.steps = self._step
+        if self._is_cpu:
+            course.working, course.waiting, course.batches = self._plain_seconds, self._waited, self._plain_steps
+        else:
+            # On a GPU a step returns before it is done: only those that were watched tell how long one takes.
+            course.working, course.waiting = (sum(times) for times in zip(*self._timed or [(0.0, 0.0)], strict=True))
+            course.batches = len(self._timed)
+        return self._before + judge(course)
 
     @property
     def watched(self) -> int:
@@ -100,16 +120,11 @@ class Doctor(Callback):
         self._watch = Watch(self.model)
         self._adoptions = vars(self.model).get("_adoptions")
         self._device = next((weight.device for weight in self.model.parameters()), torch.device("cpu"))
-        self._step = 0
-        self._next = 0
-        self._alarmed = self._looks = 0
-        self._watching = False
-        self._cost = 0.0
-        self._plain_seconds, self._plain_steps = 0.0, 0
+        self._start_counting()
         self._is_cpu = self._device.type == "cpu"
         self._loss: Any = getattr(getattr(self.model, "_compiled", None), "loss_tracker", None)
-        self._finished: float | None = None
-        self._running = (0.0, 0.0)
+        # Only on a CPU does nobody wait when the running loss is read after every step.
+        self._read_loss = self._loss.total.item if self._is_cpu and self._loss is not None else None
         self._arrange()
 
     def _arrange(self) -> None:
@@ -131,36 +146,32 @@ class Doctor(Callback):
             self._watch.begin()
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Take the numbers of a step that was watched, and look at the loss."""
-        watching, is_cpu, steps = self._watching, self._is_cpu, batch - self._first + 1
-        if watching and not is_cpu:
-            torch.cuda.synchronize(self._device)
-        begun = self._begun
-        seconds = time.perf_counter() - begun
-        if not watching:
-            self._plain_seconds += seconds
+        """Look at the loss, and take the numbers of a step that was watched."""
+        begun, steps = self._begun, batch - self._first + 1
+        if self._watching:
+            self._end_look(begun)
+        else:
+            self._plain_seconds += time.perf_counter() - begun
             self._plain_steps += steps
-        # On a GPU a step returns before it is done: only those that were watched tell how long one takes.
-        if watching != is_cpu and self._finished is not None:
-            course = self._course
-            course.working += seconds
-            course.waiting += begun - self._finished
-            course.batches += steps
-        if watching:
-            self._take()
+            if self._finished is not None:
+                self._waited += begun - self._finished
         self._step += steps
-        if (watching or is_cpu) and self._loss is not None:
-            total = self._loss.total.item()
-            if watching or not math.isfinite(total):
-                self._look_at_loss(self._step - 1, total)
-        if watching:
+        if self._watching or (self._read_loss is not None and not math.isfinite(self._read_loss())):
+            self._look_at_loss(self._step - 1)
+        if self._watching:
             self._watching = False
             self._plan(time.perf_counter() - begun)
-        self._arrange()
+        if self._adoptions is not None:
+            self._arrange()
         self._finished = time.perf_counter()
 
-    def _take(self) -> None:
+    def _end_look(self, begun: float) -> None:
+        """Take the numbers of the step that was watched."""
         assert self._watch is not None
+        if not self._is_cpu:
+            torch.cuda.synchronize(self._device)
+            if self._finished is not None:
+                self._timed.append((time.perf_counter() - begun, begun - self._finished))
         self._looks += 1
         sample = self._watch.end(self._step, self._loss_scale())
         sample.memory = memory_in_use(self._device)
@@ -173,11 +184,12 @@ class Doctor(Callback):
         scale = getattr(self.model.optimizer, "scale_loss", None)
         return 1.0 if scale is None else float(scale(torch.ones(()))) or 1.0
 
-    def _look_at_loss(self, step: int, total: float) -> None:
+    def _look_at_loss(self, step: int) -> None:
         """The mean loss since the last look; one that is no number, or grows fast, is looked into at once."""
         course = self._course
-        if course.lost is not None:
+        if course.lost is not None or self._loss is None:
             return
+        total = self._loss.total.item()
         if not math.isfinite(total):
             course.lost = step
             course.lost_weights = find_lost(self.model)
@@ -200,8 +212,13 @@ class Doctor(Callback):
         plain = self._plain_seconds / self._plain_steps if self._plain_steps else None
         extra = seconds if plain is None else max(0.0, seconds - plain)
         self._cost = extra if not self._cost else min(extra, 0.5 * (self._cost + extra))
-        gap = _EVERY if not plain else max(_EVERY, math.ceil(self._cost / (_BUDGET * plain)))
-        self._next = self._step - 1 + gap if early is None else early
+        earned = math.ceil(self._cost / (_BUDGET * plain)) if plain else 0
+        if early is None:
+            self._next = self._step - 1 + max(_EVERY, earned)
+        elif not plain or (self._looks + 1) * self._cost <= _FREE:
+            self._next = early
+        else:
+            self._next = max(early, self._step - 1 + earned)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Add the epoch to the curves."""
@@ -220,7 +237,7 @@ class Doctor(Callback):
             self._adoptions.limit, self._adoptions.eagerly = None, False
         if self._watch is not None:
             self._watch.end_hooks()
-        self._watch = self._adoptions = None
+        self._watch = self._adoptions = self._read_loss = None
         if self.model.history is not None:
             self.model.history.findings = self.findings
         if self.verbose if self.verbose is not None else bool((self.params or {}).get("verbose")):

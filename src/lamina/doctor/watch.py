@@ -5,6 +5,7 @@ Hooks are there only while a step is watched. All numbers are made on the device
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -125,18 +126,19 @@ class Watch:
             for name, weight in model.named_parameters()
             if weight.requires_grad
         ]
+        self._activations = [activation_of(unit) for _, unit in self._units]
         self._alive: dict[str, list[Tensor]] = {}
         self._handles: list[Any] = []
 
     def begin(self) -> None:
         """Attach the hooks."""
         self.end_hooks()
-        self._numbers: list[tuple[str, str, Any, list[Tensor]]] = []
+        self._numbers: list[tuple[str, str | None, int, dict[str, Tensor]]] = []
         self._entry: Tensor | None = None
         self._gradients: list[Tensor | None] = [None] * len(self._weights)
         self._before = [weight.detach().clone() for _, _, weight in self._weights]
-        for name, unit in self._units:
-            self._handles.append(unit.register_forward_hook(self._note(name, activation_of(unit))))
+        for (name, unit), activation in zip(self._units, self._activations, strict=True):
+            self._handles.append(unit.register_forward_hook(self._note(name, activation)))
         for place, (_, _, weight) in enumerate(self._weights):
             self._handles.append(weight.register_post_accumulate_grad_hook(self._note_gradient(place)))
 
@@ -145,6 +147,10 @@ class Watch:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        for _, _, weight in self._weights:
+            # An empty table of hooks would still be looked into at each backward pass.
+            if weight._post_accumulate_grad_hooks is not None and not weight._post_accumulate_grad_hooks:
+                weight._post_accumulate_grad_hooks = None
 
     def _note_gradient(self, place: int) -> Callable[[Tensor], None]:
         def note(weight: Tensor) -> None:
@@ -160,28 +166,32 @@ class Watch:
             if self._entry is None and given is not None:
                 self._entry = given.detach().float().sum()
             value = first_tensor(output)
-            if value is None or not value.numel():
+            if value is None or not value.numel() or not value.ndim:
                 return
             value = value.detach().float()
-            numbers = [*torch.std_mean(value, correction=0)]
+            mean = value.mean()
+            # torch.std_mean, and a maximum or "any" over all axes but the last, run on one thread without vectors: they
+            # take ten to fifty times as long as sums.
+            spread = torch.linalg.vector_norm(value - mean) / math.sqrt(value.numel())
+            numbers = {"mean": mean, "spread": spread}
             if activation in _LIMITS:
                 middle, limit = _LIMITS[activation]
-                numbers.append(((value - middle).abs() > limit).float().mean())
+                numbers["saturated"] = (value - middle).abs_().gt_(limit).mean()
             elif activation == "relu":
-                numbers.append(self._dead_share(name, unit, value))
+                numbers["dead"] = self._dead_share(name, unit, value)
             elif is_batch_norm(unit) and given is not None:
-                numbers.append(_drift(unit, given.detach().float()))
-            self._numbers.append((name, activation or "", unit, [*numbers, value.new_tensor(len(value))]))
+                numbers["drift"] = _drift(unit, given.detach().float())
+            self._numbers.append((name, activation, len(value), numbers))
 
         return note
 
     def _dead_share(self, name: str, unit: Any, value: Tensor) -> Tensor:
         """The share of units that were zero for all samples of this and the last few watched steps."""
         axis = 1 if getattr(unit, "data_format", "") == "channels_first" else value.ndim - 1
-        alive = (value > 0).movedim(axis, -1).reshape(-1, value.shape[axis]).any(0)
+        alive = value.abs().movedim(axis, -1).reshape(-1, value.shape[axis]).sum(0) > 0
         kept = self._alive.setdefault(name, [])
         kept[:] = [*kept[-3:], alive] if not kept or kept[-1].shape == alive.shape else [alive]
-        return 1.0 - torch.stack(kept).any(0).float().mean()
+        return 1.0 - functools.reduce(torch.logical_or, kept).float().mean()
 
     def end(self, step: int, scale: float = 1.0) -> Sample:
         """Detach the hooks; the numbers of the step.
@@ -193,9 +203,10 @@ class Watch:
         self.end_hooks()
         before, self._before = self._before, []
         weights = _norms(before)
-        changes = _norms(_kernels._foreach_sub([weight.detach() for _, _, weight in self._weights], before))
+        _kernels._foreach_sub_(before, [weight.detach() for _, _, weight in self._weights])
+        changes = _norms(before)
         gradients = [weight if found is None else found for weight, found in zip(weights, self._gradients, strict=True)]
-        flat = [number for *_, numbers in self._numbers for number in numbers]
+        flat = [number for *_, numbers in self._numbers for number in numbers.values()]
         entry = [] if self._entry is None else [self._entry]
         values = _fetch([*weights, *changes, *gradients, *flat, *entry])
         count = len(weights)
@@ -210,8 +221,9 @@ class Watch:
                 )
             )  # fmt: skip
         rest = iter(values[3 * count :])
-        for name, activation, unit, numbers in self._numbers:
-            sample.outputs.append(_outputs(name, activation, unit, [next(rest) for _ in numbers]))
+        for name, activation, rows, numbers in self._numbers:
+            known = {kind: next(rest) for kind in numbers}
+            sample.outputs.append(Outputs(name, activation, rows=rows, **known))
         self._numbers = []
         return sample
 
@@ -223,21 +235,11 @@ def _norms(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 def _fetch(numbers: Sequence[Tensor]) -> list[float]:
     """Numbers from the device, in one transfer where all lie on one."""
+    if not numbers:
+        return []
     if len({number.device for number in numbers}) > 1:
         numbers = [number.cpu() for number in numbers]
-    return torch.stack([number.reshape(()).float() for number in numbers]).tolist() if numbers else []
-
-
-def _outputs(name: str, activation: str, unit: Any, values: list[float]) -> Outputs:
-    spread, mean, *more, rows = values
-    found = Outputs(name, activation or None, mean, spread, rows=int(rows))
-    if more and activation in _LIMITS:
-        found.saturated = more[0]
-    elif more and activation == "relu":
-        found.dead = more[0]
-    elif more and is_batch_norm(unit):
-        found.drift = more[0]
-    return found
+    return torch.stack([number if number.dtype == torch.float32 else number.float() for number in numbers]).tolist()
 
 
 def _drift(unit: Any, given: Tensor) -> Tensor:
@@ -249,8 +251,9 @@ def _drift(unit: Any, given: Tensor) -> Tensor:
     axis = getattr(unit, "axis", 1)
     axis = axis if isinstance(axis, int) else axis[0]
     rows = given.movedim(axis, -1).reshape(-1, given.shape[axis])
-    both = torch.maximum(variance.detach().float(), rows.var(0, correction=0))
-    return ((rows.mean(0) - moving.detach().float()).abs() / (both + 1e-3).sqrt()).mean()
+    mean = rows.mean(0)
+    both = torch.maximum(variance.detach().float(), (rows - mean).square_().mean(0))
+    return ((mean - moving.detach().float()).abs() / (both + 1e-3).sqrt()).mean()
 
 
 def find_lost(model: Any) -> list[str]:
