@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 
 from lamina.callbacks import doctor
 
 
 @pytest.fixture(autouse=True)
-def watches_whatever_it_costs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine the doctor looks less often; what it finds is tested with all its first looks."""
-    monkeypatch.setattr(doctor, "_FREE", math.inf)
+def looks_are_dear(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is found must be found with the looks that are always there, on a busy machine too."""
+    monkeypatch.setattr(doctor, "_FREE", 0.0)

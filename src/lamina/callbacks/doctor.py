@@ -19,12 +19,12 @@ from lamina.doctor.during import Course, judge, leave_numbers
 from lamina.doctor.finding import Findings
 from lamina.doctor.watch import Sample, Watch, find_lost
 
-_FIRST = (0, 1, 2, 5, 10, 20, 50)
+_FIRST, _NEEDED = (0, 1, 2, 5, 10, 20, 50), (0, 5, 10, 20)
 _EVERY = 100
 _BUDGET = 0.01
 """The share of the time that watching may take."""
 _FREE = 0.01
-"""The seconds that watching the first steps may take whatever the time of the others."""
+"""The seconds within which all of the first steps are watched; if that takes longer, only those that are needed."""
 _KEPT = 60
 _ALARMS = 20
 _STATUS, _MEMORY = Path("/proc/self/statm"), Path("/proc/meminfo")
@@ -34,8 +34,8 @@ _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory
 class Doctor(Callback):
     """Watches a training and keeps what is wrong with it, with the change in code that helps.
 
-    It looks at steps 0, 1, 2, 5, 10, 20, 50 and then at one in a hundred, or fewer where that would take more than a
-    hundredth of the time. Those steps run as they are written; all others may be compiled. What `fit` can see of
+    It looks at steps 0, 5, 10 and 20, at 1, 2 and 50 too where that is quickly done, and then at one in a hundred, or
+    fewer where that would take more than a hundredth of the time. Those steps run as they are written; all others may be compiled. What `fit` can see of
     model and data is looked at before the first step. `fit(..., doctor=True)` makes one by itself.
 
     Args:
@@ -208,17 +208,12 @@ class Doctor(Callback):
         """Choose the next step to watch."""
         if self._next >= self._step:
             return
-        early = next((step for step in _FIRST if step >= self._step), None)
         plain = self._plain_seconds / self._plain_steps if self._plain_steps else None
         extra = seconds if plain is None else max(0.0, seconds - plain)
         self._cost = extra if not self._cost else min(extra, 0.5 * (self._cost + extra))
-        earned = math.ceil(self._cost / (_BUDGET * plain)) if plain else 0
-        if early is None:
-            self._next = self._step - 1 + max(_EVERY, earned)
-        elif not plain or (self._looks + 1) * self._cost <= _FREE:
-            self._next = early
-        else:
-            self._next = max(early, self._step - 1 + earned)
+        first = _FIRST if (self._looks + 1) * self._cost <= _FREE else _NEEDED
+        gap = max(_EVERY, math.ceil(self._cost / (_BUDGET * plain))) if plain else _EVERY
+        self._next = next((step for step in first if step >= self._step), self._step - 1 + gap)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Add the epoch to the curves."""

@@ -228,7 +228,7 @@ def update_ratio(course: Course) -> Iterator[Finding]:
             history[high][0][0],
             {"ratio": found[high], "suggested": suggested},
         )
-    elif (most := max(ratio for _, ratio, _ in history[low])) < _RATIO_LOW and len(course.samples) > 2:
+    elif (most := max(ratio for _, ratio, _ in history[low])) < _RATIO_LOW and len(course.samples) > 1:
         suggested = _round_down(course.rate * _RATIO_GOOD / most) if most > 0 else 1e-3
         yield Finding(
             "update-ratio",
