@@ -35,8 +35,9 @@ class Doctor(Callback):
     """Watches a training and keeps what is wrong with it, with the change in code that helps.
 
     It looks at steps 0, 5, 10 and 20, at 1, 2 and 50 too where that is quickly done, and then at one in a hundred, or
-    fewer where that would take more than a hundredth of the time. Those steps run as they are written; all others may be compiled. What `fit` can see of
-    model and data is looked at before the first step. `fit(..., doctor=True)` makes one by itself.
+    fewer where that would take more than a hundredth of the time. Those steps run as they are written; all others may
+    be compiled. What `fit` can see of model and data is looked at before the first step. `fit(..., doctor=True)` makes
+    one by itself.
 
     Args:
         verbose: whether to print the findings at the end; None to do it where `fit` prints.
