@@ -122,6 +122,20 @@ def test_schedules_go_on_in_the_graph():
     np.testing.assert_allclose(eager.weights[0].numpy(), other.weights[0].numpy(), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("rate", [0.01, lambda: 0.01])
+def test_predictions_need_no_optimizer(rate):
+    # A model that was compiled and never trained, or whose learning rate is Python's: neither matters here.
+    model = small_model(optimizers.Adam(rate), metrics=["mae"])
+    (x,) = batches(1, (4, 8))[0]
+    expected = torch.from_numpy(model.predict(x, verbose=0))
+    model.eval()
+    for kind in ("predict", "test"):
+        assert whole_state(model, state_of(model), kind).optimizer is None
+    made = capture(whole_state(model, state_of(model), "predict"), "predict", (x,))
+    (found,) = _rebuilt(json.loads(made.graph.text))(*made.state, x, *made.graph.constants)
+    torch.testing.assert_close(found, expected)
+
+
 def test_a_changed_learning_rate_is_obeyed():
     model = small_model(optimizers.SGD(0.1))
     (batch,) = batches(1, (16, 8), (16, 1))

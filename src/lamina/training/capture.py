@@ -90,7 +90,7 @@ class State:
                 return f"a weight is a {type(tensor).__name__}"
             if tensor._backward_hooks or getattr(tensor, "_post_accumulate_grad_hooks", None):
                 return "a weight has gradient hooks, which run Python at every step"
-        optimizer = self.step_state.optimizer
+        optimizer = self.optimizer
         if optimizer is not None and self.step_state.variables:
             if not isinstance(optimizer, Optimizer):
                 return f"{type(optimizer).__name__} decides in Python at every step"

@@ -27,6 +27,7 @@ import torch
 
 from lamina.core.errors import LaminaError
 from lamina.ops.affine import prefers_onednn
+from lamina.training.folding import fold_normalizations
 
 Tensor = torch.Tensor
 
@@ -223,6 +224,7 @@ def _operation(name: str) -> Any:
 def _rebuilt(description: dict[str, Any]) -> Callable[..., tuple[Any, ...]]:
     """The function that a description describes."""
     nodes = [(_operation(name), arguments) for name, arguments in description["nodes"]]
+    fold_normalizations(nodes, len(description["inputs"]), description["results"])
 
     def function(*inputs: Tensor) -> tuple[Any, ...]:
         values: list[Any] = list(inputs)
@@ -255,7 +257,7 @@ def compile_to(folder: Path, text: str) -> None:
             for shape, stride, dtype, device in description["inputs"]
         ]
     table = dict(decomposition.select_decomp_table())
-    _use_native_pooling(table)
+    _use_native(table)
     pure = functionalize(_rebuilt(description), remove="mutations")
     module = make_fx(pure, decomposition_table=table, tracing_mode="fake")(*fakes)
     _use_onednn(module)
@@ -283,11 +285,19 @@ def compile_to(folder: Path, text: str) -> None:
     (folder / "code.json").write_text(json.dumps(contents))
 
 
-def _use_native_pooling(table: dict[Any, Any]) -> None:
-    """Max pooling by torch's own kernels: what Inductor makes of it on a CPU is several times slower."""
+def _use_native(table: dict[Any, Any]) -> None:
+    """Max pooling and the gradients of embeddings by torch's own kernels.
+
+    What Inductor makes of them on a CPU is several times slower: it adds gradients to a table one by one, as atoms.
+    """
     from torch._inductor.lowering import make_fallback
 
-    for operation in (torch.ops.aten.max_pool2d_with_indices, torch.ops.aten.max_pool2d_with_indices_backward):
+    aten = torch.ops.aten
+    for operation in (
+        aten.max_pool2d_with_indices,
+        aten.max_pool2d_with_indices_backward,
+        aten.embedding_dense_backward,
+    ):
         if table.pop(operation.default, None) is not None:
             make_fallback(operation.default, override_decomp=True)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import abc
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -140,13 +141,13 @@ class AdaptiveExecutor(EagerExecutor):
 
     Args:
         state: what the steps read and change.
-        find_whole: gives the same with metrics and optimizer, as tensors.
+        find_whole: gives the same as tensors, for a kind of step, with the metrics and the optimizer that it needs.
         adoptions: how far the search for a faster step has come, by kind; kept by the model from call to call.
         forced: whether to compile at once, and use what comes out.
     """
 
     def __init__(
-        self, state: TrainState, find_whole: Callable[[], State], adoptions: Adoptions, forced: bool = False
+        self, state: TrainState, find_whole: Callable[[str], State], adoptions: Adoptions, forced: bool = False
     ) -> None:
         super().__init__(state)
         self._find_whole = find_whole
@@ -158,7 +159,7 @@ class AdaptiveExecutor(EagerExecutor):
         if adoption is None:
             plan = self._adoptions.plan
             decision = None if plan is None else plan.of(kind)
-            adoption = self._adoptions[kind] = Adoption(kind, self._find_whole, self._forced, decision)
+            adoption = self._adoptions[kind] = Adoption(kind, partial(self._find_whole, kind), self._forced, decision)
         return adoption
 
     def expect(self, kind: str, steps: int | None) -> None:

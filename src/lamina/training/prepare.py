@@ -172,7 +172,7 @@ def executor_of(model: Any, plan: Plan | None = None, anew: bool = False) -> Exe
     if anew and not (plan is None and adoptions.plan is None):
         adoptions = model.__dict__["_adoptions"] = Adoptions()
         adoptions.plan = plan
-    return AdaptiveExecutor(state, lambda: whole_state(model, state_of(model)), adoptions, forced)
+    return AdaptiveExecutor(state, lambda kind: whole_state(model, state_of(model), kind), adoptions, forced)
 
 
 def reason_for_eager(model: Any) -> str | None:
@@ -189,13 +189,13 @@ def reason_for_eager(model: Any) -> str | None:
     return None
 
 
-def whole_state(model: Any, state: TrainState) -> State:
-    """All tensors that the steps of a model read or change."""
+def whole_state(model: Any, state: TrainState, kind: str = "train") -> State:
+    """All tensors that the steps of a model of one kind ("train", "test" or "predict") read or change."""
     compiled: Compiled | None = model._compiled
     metrics: list[Any] = []
-    for metric in model.metrics if compiled is not None else ():
+    for metric in model.metrics if compiled is not None and kind != "predict" else ():
         metrics += metric.metrics if isinstance(metric, CompiledMetrics) else [metric]
-    return State(state, metrics, None if compiled is None else compiled.optimizer)
+    return State(state, metrics, compiled.optimizer if compiled is not None and kind == "train" else None)
 
 
 def state_of(model: Any) -> TrainState:
