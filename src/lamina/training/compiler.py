@@ -257,7 +257,7 @@ def compile_to(folder: Path, text: str) -> None:
             for shape, stride, dtype, device in description["inputs"]
         ]
     table = dict(decomposition.select_decomp_table())
-    _use_native(table)
+    _use_native_pooling(table)
     pure = functionalize(_rebuilt(description), remove="mutations")
     module = make_fx(pure, decomposition_table=table, tracing_mode="fake")(*fakes)
     _use_onednn(module)
@@ -285,19 +285,11 @@ def compile_to(folder: Path, text: str) -> None:
     (folder / "code.json").write_text(json.dumps(contents))
 
 
-def _use_native(table: dict[Any, Any]) -> None:
-    """Max pooling and the gradients of embeddings by torch's own kernels.
-
-    What Inductor makes of them on a CPU is several times slower: it adds gradients to a table one by one, as atoms.
-    """
+def _use_native_pooling(table: dict[Any, Any]) -> None:
+    """Max pooling by torch's own kernels: what Inductor makes of it on a CPU is several times slower."""
     from torch._inductor.lowering import make_fallback
 
-    aten = torch.ops.aten
-    for operation in (
-        aten.max_pool2d_with_indices,
-        aten.max_pool2d_with_indices_backward,
-        aten.embedding_dense_backward,
-    ):
+    for operation in (torch.ops.aten.max_pool2d_with_indices, torch.ops.aten.max_pool2d_with_indices_backward):
         if table.pop(operation.default, None) is not None:
             make_fallback(operation.default, override_decomp=True)
 
